@@ -1,0 +1,54 @@
+# Two commands from a fresh checkout: `make demo` and `make test`. `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+
+.PHONY: help demo test check bench format system clean compose-test
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/.run: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "fnrunner needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'installing fnrunner into $(VENV)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . 2> >(grep -v '^WARNING' >&2)
+	@touch $@
+
+$(BIN)/.develop: $(BIN)/.run
+	@echo 'installing what the tests need into $(VENV)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres,test,check]' 2> >(grep -v '^WARNING' >&2)
+	@touch $@
+
+demo: $(BIN)/.run ## drop files into a bucket, see a failure retried, dead-lettered, explained and redriven
+	@$(BIN)/python examples/demo.py
+
+system: ## install what the tests need from the system (with apt-get and root), or say what to type
+	@bash tests/system_packages.sh
+
+check: $(BIN)/.develop ## format, lint, strict types, architecture, unit and conformance tests: under a minute
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache | tail -n 5
+	@$(PYTEST) -q --doctest-modules broker fnrunner/model fnrunner/settings.py fnrunner/telemetry fnrunner/delivery/retry.py fnrunner/worker/assignment.py
+	@$(PYTEST) -q -m 'not slow' tests/unit tests/conformance -k 'not rabbitmq'
+
+test: $(BIN)/.develop system check ## everything
+	@$(PYTEST) -q tests
+
+bench: $(BIN)/.develop system ## print numbers beside Celery, Dramatiq, Taskiq and FastStream
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' 2> >(grep -v '^WARNING' >&2)
+	@$(BIN)/python -m tests.bench
+
+format: $(BIN)/.develop ## format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## remove what these commands made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,245 @@
+"""Publishing with confirms: every message on its way has a future, and one write carries many of them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import timedelta
+from struct import Struct
+from typing import NamedTuple
+
+from aiormq.abc import AbstractChannel
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from broker.errors import Blocked, BrokerError, MessageTooLarge, Refused, Unavailable, Unroutable
+from broker.message import Message
+from broker.rabbitmq import wire
+from broker.rabbitmq.connection import Attachment, Link, Session
+from broker.rabbitmq.failure import Border, Lost
+
+LIMIT_BYTES = 16 * 1024 * 1024
+"""The default ``max_message_size`` of RabbitMQ 4, kept with every version."""
+
+_TAG = Struct(">QB")
+_NO_EXCHANGE = re.compile(r"no exchange '(.*)' in vhost")
+_TOO_LARGE = re.compile(r"message size (\d+)")
+
+
+class Pending(NamedTuple):
+    """A message on its way: to whom it matters, and what it was."""
+
+    confirmed: asyncio.Future[None]
+    exchange: str
+    routing_key: str
+    head: bytes
+
+
+class Confirms:
+    """The sink of one channel in confirm mode: matches what comes back to what was sent."""
+
+    def __init__(self, session: Session, channel: AbstractChannel) -> None:
+        self.lost = asyncio.Event()
+        self._tap = session.tap
+        self._number = channel.number
+        self._room = session.frame_room
+        self._loop = asyncio.get_running_loop()
+        self._last = 0
+        self._pending: dict[int, Pending] = {}
+        channel.closing.add_done_callback(self._on_closing)
+
+    def send(self, exchange: str, routing_key: str, head: bytes, body: bytes, mandatory: bool) -> asyncio.Future[None]:
+        """Raises Lost when the channel has gone already; the future raises Unroutable, Refused, Lost."""
+        if self.lost.is_set():
+            raise Lost
+        frames = wire.publish(self._number, exchange, routing_key, mandatory, head, body, self._room)
+        confirmed: asyncio.Future[None] = self._loop.create_future()
+        self._last += 1
+        self._pending[self._last] = Pending(confirmed, exchange, routing_key, head)
+        self._tap.send(frames)
+        return confirmed
+
+    def settled(self, method: int, arguments: bytes) -> None:
+        tag, multiple = _TAG.unpack_from(arguments)
+        refused = None if method == wire.ACK else Refused
+        if not multiple & 1:
+            if pending := self._pending.pop(tag, None):
+                _resolve(pending, refused and refused())
+            return
+        # Tags are in the order of sending, so everything up to this one is at the front.
+        for first in list(self._pending):
+            if first > tag:
+                break
+            _resolve(self._pending.pop(first), refused and refused())
+
+    def content(self, method: int, arguments: bytes, head: bytes, body: bytes) -> None:
+        if method != wire.RETURN:
+            return
+        reason, at = wire.text(arguments, 2)
+        exchange, at = wire.text(arguments, at)
+        routing_key, _ = wire.text(arguments, at)
+        # A return names no tag. It comes before its own confirm, and in the order of sending: the first message on its
+        # way with the same address and properties is the one, or its equal.
+        same = [p for p in self._pending.values() if p.exchange == exchange and p.routing_key == routing_key]
+        for pending in [p for p in same if p.head == head] or same:
+            if not pending.confirmed.done():
+                _resolve(pending, Unroutable(f"no queue takes {routing_key!r} from exchange {exchange!r}: {reason}"))
+                return
+
+    def closed(self, reason: str) -> None:
+        self.close(reason)
+
+    def _on_closing(self, _: asyncio.Future[None]) -> None:
+        self.close()
+
+    def close(self, reason: str = "") -> None:
+        """The channel has gone: fail whose fault it was with the reason, and let the others be sent again."""
+        self.lost.set()
+        self._tap.detach(self._number, self)
+        pending, self._pending = self._pending, {}
+        for each in pending.values():
+            _resolve(each, _verdict(each, reason))
+
+
+def _resolve(pending: Pending, error: BrokerError | None) -> None:
+    if pending.confirmed.done():
+        return
+    if error is None:
+        pending.confirmed.set_result(None)
+    else:
+        pending.confirmed.set_exception(error)
+
+
+def _verdict(pending: Pending, said: str) -> BrokerError:
+    if missing := _NO_EXCHANGE.search(said):
+        return Unroutable(f"{said}. Declare it") if pending.exchange == missing[1] else Lost()
+    if large := _TOO_LARGE.search(said):
+        size = int.from_bytes(pending.head[4:12], "big")
+        return MessageTooLarge(said) if size >= int(large[1]) else Lost()
+    if any(word in said for word in ("PRECONDITION_FAILED", "ACCESS_REFUSED", "NOT_ALLOWED")):
+        return Refused(said)
+    return Lost()
+
+
+class Publisher:
+    """Publishes on its own connection, which an alarm of the broker may block without harm to consumers."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._confirms: Confirms | None = None
+        self._ready = asyncio.Event()
+        self._plain: tuple[Session, int] | None = None
+        self._attachment = Attachment(link, self._attach, "publishing")
+
+    @property
+    def trouble(self) -> str:
+        return self._attachment.trouble
+
+    async def start(self) -> None:
+        await self._attachment.start()
+
+    async def stop(self) -> None:
+        await self._attachment.stop()
+        if self._confirms is not None:
+            self._confirms.close()
+
+    async def _attach(self, session: Session) -> asyncio.Event:
+        self._ready.clear()
+        channel = await session.channel()
+        async with Border():
+            await channel.confirm_delivery()
+        replies = await session.channel()
+        confirms = Confirms(session, channel)
+        session.tap.sinks[channel.number] = confirms
+        replies.closing.add_done_callback(lambda _: confirms.close())
+        self._confirms = confirms
+        self._plain = (session, replies.number)
+        self._ready.set()
+        return confirms.lost
+
+    async def publish(
+        self, message: Message, exchange: str, routing_key: str, timeout: timedelta, *, mandatory: bool = True
+    ) -> None:
+        """Raises Unroutable, Refused, MessageTooLarge, Blocked, Unavailable."""
+        if len(message.body) > LIMIT_BYTES:
+            raise MessageTooLarge(f"the message has {len(message.body)} bytes; a broker takes {LIMIT_BYTES}")
+        head = wire.properties(message)
+        deadline = self._loop.time() + timeout.total_seconds()
+        confirms = self._confirms
+        if confirms is not None and not confirms.lost.is_set() and self._link.blocked is None:
+            try:
+                await self._confirmed(confirms.send(exchange, routing_key, head, message.body, mandatory), deadline)
+                return
+            except Lost:
+                pass
+        await self._insist(message.body, exchange, routing_key, head, deadline, mandatory)
+
+    async def _insist(
+        self, body: bytes, exchange: str, routing_key: str, head: bytes, deadline: float, mandatory: bool
+    ) -> None:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Lost),
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            stop=stop_after_delay(max(0.0, deadline - self._loop.time())),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    confirms = await self._usable(deadline)
+                    await self._confirmed(confirms.send(exchange, routing_key, head, body, mandatory), deadline)
+        except Lost as lost:
+            raise self._too_late() from lost
+
+    async def _usable(self, deadline: float) -> Confirms:
+        try:
+            async with asyncio.timeout_at(deadline):
+                while (confirms := self._confirms) is None or confirms.lost.is_set() or self._link.blocked is not None:
+                    # Nothing is written while an alarm is on: what is not sent has surely not been taken.
+                    await (self._link.unblocked.wait() if self._link.blocked is not None else self._again(confirms))
+                return confirms
+        except TimeoutError:
+            raise self._too_late() from None
+
+    async def _again(self, confirms: Confirms | None) -> None:
+        if confirms is not None and confirms.lost.is_set():
+            self._ready.clear()
+        if self._confirms is confirms:
+            await self._ready.wait()
+
+    async def _confirmed(self, confirmed: asyncio.Future[None], deadline: float) -> None:
+        timer = self._loop.call_at(deadline, self._expire, confirmed)
+        try:
+            await confirmed
+        finally:
+            timer.cancel()
+
+    def _expire(self, confirmed: asyncio.Future[None]) -> None:
+        if not confirmed.done():
+            confirmed.set_exception(self._too_late())
+
+    def _too_late(self) -> Unavailable:
+        if self._link.blocked is not None:
+            return Blocked(f"the broker takes no messages: {self._link.blocked}. Free memory or disk on it")
+        return Unavailable(
+            f"no confirm in time. {self._link.reason}. Publish again with the same message id: it may have been accepted"
+        )
+
+    def start_request(self, message: Message, routing_key: str) -> asyncio.Future[None]:
+        """Send without waiting; the future tells of Unroutable and Lost. Raises Blocked, Unavailable at once."""
+        if self._link.blocked is not None or self._confirms is None:
+            raise self._too_late()
+        try:
+            return self._confirms.send("", routing_key, wire.properties(message), message.body, True)
+        except Lost as lost:
+            raise Unavailable(self._link.reason or None) from lost
+
+    async def send(self, message: Message, routing_key: str) -> None:
+        """To a queue, without confirm; dropped where there is no such queue. Raises Unavailable."""
+        if self._plain is None or (session := self._plain[0]).lost.is_set():
+            raise Unavailable(self._link.reason or None)
+        head = wire.properties(message)
+        tap = session.tap
+        tap.send(wire.publish(self._plain[1], "", routing_key, False, head, message.body, session.frame_room))
+        if tap.paused:
+            await tap.drained()

@@ -1,0 +1,264 @@
+"""Consumers that keep their prefetch while it changes, and come back after every loss.
+
+RabbitMQ fixes a consumer's prefetch when it starts, and forgets what a cancelled consumer still has out. So a subscription
+is a few consumers on one channel, its *lanes*, and this holds at every moment::
+
+    sum of the limits of the living lanes + deliveries still out from cancelled lanes  <=  prefetch
+
+Growing adds a lane with what is missing; shrinking cancels the youngest lanes and, as what they had out is settled, adds
+one with what is left. Nothing is held back locally, deliveries stay valid, and the channel stays the same.
+A stream has one lane only, since two would each get every record: growing takes effect when a new one can start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from broker import broker as port
+from broker.broker import Offset, OnDelivery
+from broker.errors import BrokerError, QueueNotFound
+from broker.rabbitmq.connection import Attachment, Link, Session, end, whole
+from broker.rabbitmq.declaration import Declarations
+from broker.rabbitmq.delivery import Copier, Intake, Lane
+from broker.rabbitmq.failure import Border
+
+log = logging.getLogger(__name__)
+
+MOST_LANES = 8
+LARGEST_PREFETCH = 65_535
+
+
+class Subscription:
+    """See :class:`broker.broker.Subscription`."""
+
+    def __init__(
+        self,
+        link: Link,
+        declarations: Declarations,
+        copier: Copier,
+        forget: Callable[[Subscription], None],
+        queue: str,
+        on_delivery: OnDelivery,
+        prefetch: int,
+    ) -> None:
+        self.queue = queue
+        self.prefetch = min(prefetch, LARGEST_PREFETCH)
+        self._declarations = declarations
+        self._copier = copier
+        self._forget = forget
+        self._on_delivery = on_delivery
+        self._intake: Intake | None = None
+        self._lanes: list[Lane] = []
+        self._foreign = 0
+        self._tags = count(1)
+        self._changing = asyncio.Lock()
+        self._fitting: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self._attachment = Attachment(link, self._attach, f"consuming {queue!r}")
+
+    @property
+    def trouble(self) -> str:
+        return self._attachment.trouble
+
+    async def start(self) -> None:
+        """Raises QueueNotFound, Unavailable."""
+        await self._attachment.start()
+
+    async def set_prefetch(self, prefetch: int) -> None:
+        await whole(self._set_prefetch(prefetch))
+
+    async def _set_prefetch(self, prefetch: int) -> None:
+        async with self._changing:
+            self.prefetch = min(prefetch, LARGEST_PREFETCH)
+            await self._fit_quietly()
+
+    async def cancel(self) -> None:
+        if self._cancelled:
+            return
+        self._cancelled = True
+        self._forget(self)
+        await self._attachment.stop()
+        await whole(self._cancel())
+
+    async def _cancel(self) -> None:
+        async with self._changing:
+            self.prefetch = 0
+            await self._fit_quietly()
+            self._end_when_empty()
+
+    def _end_when_empty(self) -> None:
+        """A cancelled subscription needs its channel only as long as something is out."""
+        if self._cancelled and self._intake is not None and not self._intake.out and self._fitting is None:
+            self._fitting = asyncio.create_task(self._intake.shut(), name=f"rabbitmq end of {self.queue}")
+
+    async def close(self) -> None:
+        """End it with its client: what is out is lost to it and delivered again."""
+        self._cancelled = True
+        await self._attachment.stop()
+        await end(self._fitting)
+        if self._intake is not None:
+            self._intake.close()
+
+    # Setting up
+
+    async def _attach(self, session: Session) -> asyncio.Event:
+        async with self._changing:
+            try:
+                return await self._consume_on(session)
+            except QueueNotFound:
+                await self._declarations.restore(self.queue, session)
+                return await self._consume_on(session)
+
+    async def _consume_on(self, session: Session) -> asyncio.Event:
+        if self._intake is not None:
+            self._intake.close()
+            self._resume_after(self._intake)
+        intake = Intake(session, await session.channel(), self._copier)
+        intake.on_settled = self._on_settled
+        self._intake, self._lanes, self._foreign = intake, [], 0
+        async with Border():
+            # Consuming says so when the queue is missing; a paused subscription must look.
+            await intake.channel.queue_declare(self.queue, passive=True)
+        await self._fit()
+        return intake.lost
+
+    def _resume_after(self, intake: Intake) -> None:
+        """Hook for streams: where to go on after what ``intake`` delivered."""
+
+    def _arguments(self) -> dict[str, Any]:
+        return {}
+
+    # Keeping the prefetch
+
+    def _on_settled(self, lane: Lane) -> None:
+        if self._cancelled:
+            self._end_when_empty()
+        elif lane.dead:
+            self._foreign -= 1
+            if self._wants_lane() and self._fitting is None:
+                self._fitting = asyncio.create_task(self._fit_later(), name=f"rabbitmq prefetch of {self.queue}")
+
+    def _spare(self) -> int:
+        return self.prefetch - self._foreign - sum(lane.limit for lane in self._lanes)
+
+    def _wants_lane(self) -> bool:
+        # While a cancelled lane drains, a lane for each settled delivery would be too many: wait for the last one.
+        spare = self._spare()
+        return spare > 0 and (self._foreign == 0 or not self._lanes or spare * 2 >= self.prefetch)
+
+    async def _fit_later(self) -> None:
+        try:
+            while self._wants_lane() and self._intake is not None and not self._intake.lost.is_set():
+                await whole(self._fit_again())
+        finally:
+            self._fitting = None
+
+    async def _fit_again(self) -> None:
+        async with self._changing:
+            await self._fit_quietly()
+
+    async def _fit_quietly(self) -> None:
+        if self._intake is None or self._intake.lost.is_set():
+            return
+        try:
+            await self._fit()
+        except BrokerError:
+            # The channel has gone, and with it every lane: the attachment sets it up anew with the prefetch of now.
+            log.debug("the prefetch of %s changes with the next connection", self.queue, exc_info=True)
+
+    async def _fit(self) -> None:
+        intake = self._intake
+        assert intake is not None
+        while self._lanes and sum(lane.limit for lane in self._lanes) > self.prefetch:
+            await self._stop_lane(intake, self._lanes[-1])
+        if len(self._lanes) >= MOST_LANES and self._spare() > 0:
+            await self._stop_lane(intake, min(self._lanes, key=lambda lane: lane.limit - lane.out))
+        if self._wants_lane():
+            await self._start_lane(intake, self._spare())
+
+    async def _start_lane(self, intake: Intake, limit: int) -> None:
+        lane = Lane(f"{self.queue[:180]}.{next(self._tags)}", self.queue, limit, self._on_delivery)
+        intake.lanes[lane.tag] = lane
+        async with Border():
+            await intake.channel.basic_qos(prefetch_count=limit)
+            await intake.channel.basic_consume(self.queue, _never, consumer_tag=lane.tag, arguments=self._arguments())
+        self._lanes.append(lane)
+
+    async def _stop_lane(self, intake: Intake, lane: Lane) -> None:
+        async with Border():
+            await intake.channel.basic_cancel(lane.tag)
+        # What arrived before the broker's answer counts: only now is it known what this lane has out.
+        del intake.lanes[lane.tag]
+        lane.dead = True
+        self._lanes.remove(lane)
+        self._foreign += lane.out
+
+
+class StreamSubscription(Subscription):
+    """Reads a stream from an offset, and after a loss goes on so that nothing unsettled is skipped."""
+
+    def __init__(
+        self,
+        link: Link,
+        declarations: Declarations,
+        copier: Copier,
+        forget: Callable[[Subscription], None],
+        queue: str,
+        on_delivery: OnDelivery,
+        prefetch: int,
+        offset: Offset,
+    ) -> None:
+        super().__init__(link, declarations, copier, forget, queue, self._note, prefetch)
+        self._offset = offset
+        self._tell = on_delivery
+        self._next: int | None = None
+
+    def _note(self, delivery: port.Delivery) -> None:
+        if delivery.offset is not None:
+            self._next = delivery.offset + 1
+        self._tell(delivery)
+
+    def _resume_after(self, intake: Intake) -> None:
+        unsettled = [d.offset for d in intake.out.values() if d.offset is not None]
+        if unsettled:
+            self._next = min(unsettled)
+
+    def _arguments(self) -> dict[str, Any]:
+        start: Any = self._next
+        if start is None:
+            start = self._offset
+            if start in ("next", "last"):
+                # From here on it means a moment: a restart before the first record must not skip what came since.
+                self._offset = datetime.now(UTC)
+        return {"x-stream-offset": start}
+
+    def _on_settled(self, lane: Lane) -> None:
+        if self._cancelled:
+            self._end_when_empty()
+            return
+        if lane.dead:
+            self._foreign -= 1
+        if self._wants_lane() and self._fitting is None:
+            self._fitting = asyncio.create_task(self._fit_later(), name=f"rabbitmq prefetch of {self.queue}")
+
+    def _wants_lane(self) -> bool:
+        if not self._lanes:
+            return self._spare() > 0
+        return self._lanes[0].limit < self.prefetch and self._foreign == 0 and self._lanes[0].out == 0
+
+    async def _fit(self) -> None:
+        intake = self._intake
+        assert intake is not None
+        if self._lanes and self._lanes[0].limit != self.prefetch:
+            await self._stop_lane(intake, self._lanes[0])
+        if self._wants_lane():
+            await self._start_lane(intake, self._spare())
+
+
+async def _never(_: object) -> None:
+    """Deliveries go past aiormq; a callback is asked for all the same."""

@@ -1,0 +1,23 @@
+"""The audit: whether every accepted event is accounted for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from starlette.responses import Response
+
+from fnrunner.api.admin.endpoint import Ask, Endpoint, answer
+
+
+async def balance(ask: Ask) -> Response:
+    """``balanced`` is true when no function misses an event. May take seconds: suspicions are looked at twice."""
+    balances = await ask.services.audit.run(ask.text("function") or None)
+    return answer(
+        {
+            "balanced": all(one.balanced for one in balances),
+            "functions": [{**asdict(one), "balanced": one.balanced} for one in balances],
+        }
+    )
+
+
+ROUTES = (Endpoint("GET", "/audit", balance),)

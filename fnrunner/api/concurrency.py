@@ -1,0 +1,70 @@
+"""Reserved concurrency, and what the account may use. Source: Lambda API; quotas of a default account."""
+
+from __future__ import annotations
+
+from fnrunner.api.errors import InvalidParameter
+from fnrunner.api.reference import derive
+from fnrunner.api.request import Call, Route, supporting
+from fnrunner.api.response import Reply
+from fnrunner.model import limits
+
+TOTAL_CODE_BYTES = 75 * 1024 * 1024 * 1024
+
+
+async def put(call: Call) -> Reply:
+    name = _whole_function(call)
+    reserved: int = call.params["ReservedConcurrentExecutions"]
+    await call.services.catalogue.set_concurrency(name, reserved)
+    return Reply({"ReservedConcurrentExecutions": reserved})
+
+
+async def get(call: Call) -> Reply:
+    function = await call.services.catalogue.get_function(_whole_function(call))
+    if function.reserved_concurrency is None:
+        return Reply({})
+    return Reply({"ReservedConcurrentExecutions": function.reserved_concurrency})
+
+
+async def delete(call: Call) -> Reply:
+    await call.services.catalogue.set_concurrency(_whole_function(call), None)
+    return Reply()
+
+
+async def account(call: Call) -> Reply:
+    await call.services.catalogue.refresh()
+    functions = call.services.catalogue.snapshot.functions.values()
+    reserved = sum(function.reserved_concurrency or 0 for function in functions if function.version == limits.LATEST)
+    names = {function.name for function in functions}
+    return Reply(
+        {
+            "AccountLimit": {
+                "TotalCodeSize": TOTAL_CODE_BYTES,
+                "CodeSizeUnzipped": limits.UNZIPPED_BYTES,
+                "CodeSizeZipped": limits.ZIP_BYTES,
+                "ConcurrentExecutions": limits.ACCOUNT_CONCURRENCY,
+                "UnreservedConcurrentExecutions": limits.ACCOUNT_CONCURRENCY - reserved,
+            },
+            "AccountUsage": {
+                "TotalCodeSize": sum(function.code.size_bytes for function in functions),
+                "FunctionCount": len(names),
+            },
+        }
+    )
+
+
+def _whole_function(call: Call) -> str:
+    ref = derive(call.params, call.services.home)
+    if ref.qualifier:
+        raise InvalidParameter(
+            "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+            "Please specify either a function name or an unqualified function ARN."
+        )
+    return ref.name
+
+
+ROUTES = (
+    Route("PutFunctionConcurrency", put, supporting("FunctionName", "ReservedConcurrentExecutions")),
+    Route("GetFunctionConcurrency", get, supporting("FunctionName")),
+    Route("DeleteFunctionConcurrency", delete, supporting("FunctionName")),
+    Route("GetAccountSettings", account, supporting()),
+)

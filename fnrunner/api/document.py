@@ -1,0 +1,105 @@
+"""A function as Lambda describes it, to the letter: keys, casing, which keys are absent, how times are written.
+
+>>> from datetime import datetime, UTC
+>>> lambda_time(datetime(2025, 1, 2, 3, 4, 5, 678900, tzinfo=UTC))
+'2025-01-02T03:04:05.678+0000'
+
+Source: Lambda API, FunctionConfiguration.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Any
+
+from fnrunner.model import limits
+from fnrunner.model.arn import Home
+from fnrunner.model.function import EventInvokeConfig, Function, State, UpdateStatus
+
+_BUSY = "The function is being created.", "Creating"
+
+
+def lambda_time(moment: datetime) -> str:
+    """Milliseconds, and ``+0000`` where others write ``Z``."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
+
+
+def code_sha256(digest: str) -> str:
+    """A digest in hex as Lambda's base64.
+
+    >>> code_sha256("00" * 32)
+    'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='
+    """
+    return base64.b64encode(bytes.fromhex(digest)).decode()
+
+
+def configuration(function: Function, home: Home, *, qualifier: str = "") -> dict[str, Any]:
+    """The configuration with its state. ``qualifier`` is the one the caller gave: the ARN ends in it."""
+    document = listed(function, home, qualifier=qualifier)
+    document["State"] = function.state.value
+    if function.state is State.PENDING:
+        document["StateReason"], document["StateReasonCode"] = _BUSY
+    document["LastUpdateStatus"] = function.update_status.value
+    if function.update_status is UpdateStatus.IN_PROGRESS:
+        document["LastUpdateStatusReason"], document["LastUpdateStatusReasonCode"] = _BUSY
+    return document
+
+
+def listed(function: Function, home: Home, *, qualifier: str = "") -> dict[str, Any]:
+    """The configuration as lists have it: without state and status."""
+    document: dict[str, Any] = {
+        "FunctionName": function.name,
+        "FunctionArn": home.function(function.name, qualifier),
+        "Runtime": function.runtime,
+        "Role": function.role,
+        "Handler": function.handler,
+        "CodeSize": function.code.size_bytes,
+        "Description": function.description,
+        "Timeout": int(function.timeout.total_seconds()),
+        "MemorySize": function.memory_mb,
+        "LastModified": lambda_time(function.last_modified),
+        "CodeSha256": code_sha256(function.code.digest),
+        "Version": function.version,
+        "TracingConfig": {"Mode": function.tracing_mode},
+        "RevisionId": function.revision_id,
+        "PackageType": "Zip",
+        "Architectures": [function.architecture],
+        "EphemeralStorage": {"Size": function.ephemeral_storage_mb},
+        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "LoggingConfig": _logging(function),
+    }
+    if function.has_environment:
+        document["Environment"] = {"Variables": dict(function.environment)}
+    if function.dead_letter_arn:
+        document["DeadLetterConfig"] = {"TargetArn": function.dead_letter_arn}
+    return document
+
+
+def _logging(function: Function) -> dict[str, Any]:
+    group = function.log_group or f"/aws/lambda/{function.name}"
+    if function.log_format != "JSON":
+        return {"LogFormat": function.log_format, "LogGroup": group}
+    return {
+        "LogFormat": "JSON",
+        "ApplicationLogLevel": function.application_log_level or "INFO",
+        "SystemLogLevel": function.system_log_level or "INFO",
+        "LogGroup": group,
+    }
+
+
+def event_invoke_config(config: EventInvokeConfig, home: Home) -> dict[str, Any]:
+    """Here, and only here, a time is epoch seconds; numbers that were never set are absent."""
+    document: dict[str, Any] = {
+        "LastModified": config.last_modified.timestamp(),
+        "FunctionArn": home.function(config.function, config.qualifier or limits.LATEST),
+        "DestinationConfig": {
+            "OnSuccess": {"Destination": config.on_success} if config.on_success else {},
+            "OnFailure": {"Destination": config.on_failure} if config.on_failure else {},
+        },
+    }
+    if config.max_retries is not None:
+        document["MaximumRetryAttempts"] = config.max_retries
+    if config.max_age is not None:
+        document["MaximumEventAgeInSeconds"] = int(config.max_age.total_seconds())
+    return document

@@ -1,0 +1,47 @@
+"""/healthz, /readyz and /metrics: for orchestrators and Prometheus.
+
+Alive says that restarting would not help; ready that work sent here is done. Both name in JSON what is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from fnrunner.api.services import Health, HealthServices, Services
+
+
+def routes(services: Services | HealthServices) -> list[Route]:
+    async def healthz(_: Request) -> Response:
+        health = await services.health()
+        return _answer(health.alive, health)
+
+    async def readyz(_: Request) -> Response:
+        health = await services.health()
+        return _answer(health.ready, health)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(services.registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+def _answer(good: bool, health: Health) -> Response:
+    return JSONResponse(document(health), 200 if good else 503, headers={"cache-control": "no-store"})
+
+
+def document(health: Health) -> dict[str, Any]:
+    """The health in JSON. ``status`` is ``ok``, ``degraded`` (alive, not ready) or ``failing``."""
+    return {
+        "status": "ok" if health.ready and health.alive else "degraded" if health.alive else "failing",
+        "alive": health.alive,
+        "ready": health.ready,
+        "roles": list(health.roles),
+        "problems": [
+            {"part": problem.part, "message": problem.message, "remedy": problem.remedy} for problem in health.problems
+        ],
+    }

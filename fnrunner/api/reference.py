@@ -1,0 +1,75 @@
+"""Which function a request names: by name, partial ARN or ARN, with the qualifier in the name or beside it.
+
+Source: Lambda API, FunctionName and Qualifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fnrunner.api.errors import ApiError, Forbidden, InvalidParameter, ResourceNotFound
+from fnrunner.model import limits
+from fnrunner.model.arn import FunctionRef, Home, InvalidArn
+
+MAX_NAME_CHARS = 64
+
+
+class NameTooLong(InvalidParameter):
+    """The name alone may have 64 characters, whatever the model lets an ARN have. Lambda gives it this code."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: "
+            f"Member must have length less than or equal to {MAX_NAME_CHARS}"
+        )
+
+
+def derive(params: Mapping[str, Any], home: Home) -> FunctionRef:
+    """The function and qualifier that ``FunctionName`` and ``Qualifier`` name together.
+
+    >>> derive({"FunctionName": "f:prod"}, Home())
+    FunctionRef(name='f', qualifier='prod', region='', account='')
+
+    Raises InvalidParameter, ResourceNotFound (another region, or no possible name) and Forbidden (another account).
+    """
+    text: str = params["FunctionName"]
+    given: str = params.get("Qualifier", "")
+    try:
+        ref = FunctionRef.parse(text)
+    except InvalidArn as error:
+        raise _unparsable(text, given, home) from error
+    if ref.region and ref.region != home.region:
+        raise ResourceNotFound(f"Functions from '{ref.region}' are not reachable in this region ('{home.region}')")
+    if ref.account and ref.account != home.account:
+        raise Forbidden(f"Functions of account {ref.account} are not accessible: this is account {home.account}.")
+    if ref.qualifier and given and ref.qualifier != given:
+        raise InvalidParameter("The derived qualifier from the function name does not match the specified qualifier.")
+    return replace(ref, qualifier=ref.qualifier or given)
+
+
+def unqualified(params: Mapping[str, Any], home: Home) -> str:
+    """The name, for operations on the function as a whole. Raises as :func:`derive`."""
+    ref = derive(params, home)
+    if ref.qualifier and ref.qualifier != limits.LATEST:
+        raise not_found(ref, home)
+    return ref.name
+
+
+def not_found(ref: FunctionRef, home: Home) -> ResourceNotFound:
+    return ResourceNotFound(f"Function not found: {home.function(ref.name, ref.qualifier)}")
+
+
+def existing_qualifier(ref: FunctionRef, home: Home) -> FunctionRef:
+    """``ref``, when its qualifier can exist: there are no versions and aliases yet. Raises ResourceNotFound."""
+    if ref.qualifier not in ("", limits.LATEST):
+        raise not_found(ref, home)
+    return ref
+
+
+def _unparsable(text: str, qualifier: str, home: Home) -> ApiError:
+    name = text.rsplit("function:", 1)[-1].partition(":")[0]
+    if len(name) > MAX_NAME_CHARS:
+        return NameTooLong(name)
+    return ResourceNotFound(f"Function not found: {home.function(name, qualifier)}")

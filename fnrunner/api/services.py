@@ -1,0 +1,118 @@
+"""What the API uses, as one value that :mod:`fnrunner.app` makes, and the small ports it needs of each part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+
+from broker.broker import Broker
+from fnrunner.api.code_link import CodeLinks
+from fnrunner.catalogue import Catalogue
+from fnrunner.delivery.audit import Audit
+from fnrunner.delivery.dead_letters import DeadLetters
+from fnrunner.delivery.history import History
+from fnrunner.model.arn import FunctionRef, Home
+from fnrunner.model.function import Function
+from fnrunner.settings import Settings
+from fnrunner.store.engine import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong: which part, what, and what to do about it. ``remedy`` may be empty."""
+
+    part: str
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """``alive``: restarting would not help. ``ready``: it does its work. ``roles``: what this process is."""
+
+    alive: bool
+    ready: bool
+    roles: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HealthServices:
+    """What /healthz, /readyz and /metrics need: a process without the API has only these."""
+
+    health: Callable[[], Awaitable[Health]]
+    registry: CollectorRegistry
+
+
+class CallResult(Protocol):
+    """``function_error`` is ``Unhandled`` or empty; ``log_tail`` is raw, at most 4 KB."""
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def function_error(self) -> str: ...
+    @property
+    def executed_version(self) -> str: ...
+    @property
+    def log_tail(self) -> bytes: ...
+    @property
+    def xray(self) -> str: ...
+
+
+class Front(Protocol):
+    """See :class:`fnrunner.invoke.front.Front`. Its errors carry code, status and message key."""
+
+    async def call(
+        self,
+        ref: FunctionRef,
+        payload: bytes,
+        *,
+        client_context: str = ...,
+        log_tail: bool = ...,
+        xray: str = ...,
+        trace: Mapping[str, str] = ...,
+    ) -> CallResult: ...
+
+    async def accept(
+        self,
+        ref: FunctionRef,
+        payload: bytes,
+        *,
+        event_id: str | None = ...,
+        source: str = ...,
+        trigger: str = ...,
+        xray: str = ...,
+        trace: Mapping[str, str] = ...,
+    ) -> str: ...
+
+    async def check(self, ref: FunctionRef) -> Function: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """``now`` gives aware UTC. ``health`` looks at every part, quickly. Set ``stopping`` when the
+    process begins to stop: long polls end then.
+    """
+
+    settings: Settings
+    home: Home
+    version: str
+    catalogue: Catalogue
+    front: Front
+    dead_letters: DeadLetters
+    audit: Audit
+    history: History
+    broker: Broker
+    store: Store
+    registry: CollectorRegistry
+    code_links: CodeLinks
+    health: Callable[[], Awaitable[Health]]
+    now: Callable[[], datetime]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,0 +1,84 @@
+"""The API process: HTTP, and the filing of dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from broker.topology import function_queues
+from fnrunner import __version__
+from fnrunner.api.app import create_app
+from fnrunner.api.code_link import CodeLinks
+from fnrunner.api.services import Health, Problem, Services
+from fnrunner.app.follower import Follower
+from fnrunner.app.health import Check, health
+from fnrunner.app.parts import Parts, now, now_ms
+from fnrunner.app.server import HttpServer
+from fnrunner.delivery.archivist import Archivist
+from fnrunner.delivery.audit import Audit
+from fnrunner.delivery.dead_letters import DeadLetters
+from fnrunner.delivery.history import History
+
+
+class ApiRole:
+    """Started, it answers on its port and files dead letters. ``checks`` ask the other roles of the process."""
+
+    def __init__(self, parts: Parts, roles: tuple[str, ...], checks: Iterable[Check]) -> None:
+        self._parts = parts
+        self._roles = roles
+        self._checks = (*checks, self._problems)
+        self._archivist = Archivist(parts.store, parts.broker, clock=now_ms)
+        self._letters = DeadLetters(parts.store, parts.broker, parts.settings.home, clock=now_ms)
+        self._watched: set[str] = set()
+        self._follower = Follower(parts.catalogue, self._follow, "dead letters")
+        self._server = HttpServer(create_app(self._services()), parts.settings.host, parts.settings.port)
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    async def start(self) -> None:
+        """Raises PortInUse, BrokerError, StoreError."""
+        await self._server.start()
+        await self._letters.start()
+        await self._archivist.start()
+        await self._follower.start()
+
+    async def close(self) -> None:
+        await self._server.close()
+        await self._follower.close()
+        await self._archivist.close()
+
+    async def _follow(self) -> None:
+        """File the dead letters of every function there is. Those of deleted ones are filed until the process ends."""
+        for name, _ in self._parts.catalogue.snapshot.functions:
+            if name not in self._watched:
+                await self._parts.broker.declare(function_queues(name))
+                await self._archivist.watch(name)
+                self._watched.add(name)
+
+    def _services(self) -> Services:
+        return Services(
+            settings=self._parts.settings,
+            home=self._parts.settings.home,
+            version=__version__,
+            catalogue=self._parts.catalogue,
+            front=self._parts.front,
+            broker=self._parts.broker,
+            store=self._parts.store,
+            registry=self._parts.metrics.registry,
+            dead_letters=self._letters,
+            audit=Audit(self._parts.store, self._parts.broker, clock=now_ms),
+            history=History(self._parts.store),
+            code_links=CodeLinks(now),
+            health=self._health,
+            now=now,
+        )
+
+    async def _health(self) -> Health:
+        return health(self._parts, self._roles, self._checks)
+
+    def _problems(self) -> Iterable[Problem]:
+        if (state := self._archivist.health).reason:
+            yield Problem("dead letters", f"they are not filed: {state.reason}", "Free disk, or start the database")
+        if self._follower.problem:
+            yield Problem("dead letters", f"not all are filed: {self._follower.problem}", "Start the broker")

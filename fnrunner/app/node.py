@@ -1,0 +1,128 @@
+"""One process: its roles, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fnrunner.api.health import routes as health_routes
+from fnrunner.api.services import Health, HealthServices, Problem
+from fnrunner.app import worker_role
+from fnrunner.app.api_role import ApiRole
+from fnrunner.app.health import health
+from fnrunner.app.housekeeping import Housekeeping
+from fnrunner.app.parts import Parts, started
+from fnrunner.app.server import HttpServer
+from fnrunner.app.sources_role import SourcesRole
+from fnrunner.settings import Settings, safe
+
+log = logging.getLogger(__name__)
+
+Announce = Callable[[str], None]
+"""Told in words what is ready, for a person who watches."""
+
+
+def run_dev(settings: Settings, announce: Announce = print) -> None:
+    """Everything in one process, until SIGINT or SIGTERM. Raises the first start's errors, with their remedies."""
+    _run(settings, ("api", "worker", "sources"), announce)
+
+
+def run_api(settings: Settings, announce: Announce = print) -> None:
+    """The HTTP door and the filing of dead letters, until SIGINT or SIGTERM."""
+    _run(settings, ("api",), announce)
+
+
+def run_worker(settings: Settings, announce: Announce = print) -> None:
+    """A worker, until SIGINT or SIGTERM; then it drains. A second signal ends it at once."""
+    _run(settings, ("worker",), announce)
+
+
+def run_sources(settings: Settings, announce: Announce = print) -> None:
+    """The file watchers, until SIGINT or SIGTERM."""
+    _run(settings, ("sources",), announce)
+
+
+def _run(settings: Settings, roles: tuple[str, ...], announce: Announce) -> None:
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s %(message)s"
+    )
+    for chatty in ("httpx", "alembic", "uvicorn", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, roles, announce))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stopped() -> None:
+        if stop.is_set():
+            # asked twice: what runs is left to be delivered again
+            sys.exit(1)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped)
+    async with node(settings, roles) as where:
+        announce(where)
+        await stop.wait()
+        announce("stopping: what runs may end, nothing new is taken")
+
+
+@asynccontextmanager
+async def node(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[str]:
+    """A process with these roles, for as long as the context lasts; yields where it can be reached, in words."""
+    async with started(settings, "-".join(roles) if len(roles) == 1 else "dev") as parts, AsyncExitStack() as stack:
+        checks: list[Callable[[], Iterable[Problem]]] = []
+        if "worker" in roles:
+            supervisor = await worker_role.make(parts)
+            stack.push_async_callback(supervisor.drain)
+            await supervisor.start()
+            checks.append(lambda: (Problem("worker", text, "Run `fnrunner doctor`") for text in supervisor.problems()))
+        if "sources" in roles:
+            sources = SourcesRole(parts)
+            stack.push_async_callback(sources.close)
+            await sources.start()
+            checks.append(sources.problems)
+        if "api" in roles:
+            api = ApiRole(parts, roles, checks)
+            stack.push_async_callback(api.close)
+            await api.start()
+            pruning = Housekeeping(parts)
+            stack.push_async_callback(pruning.close)
+            pruning.start()
+            yield f"fnrunner {'dev' if len(roles) > 1 else 'api'} answers on http://{settings.host}:{api.port}"
+        else:
+            where = await _with_health(parts, roles, checks, stack)
+            yield f"fnrunner {roles[0]} {parts.name} works for {safe(settings.broker_url)}{where}"
+
+
+async def _with_health(
+    parts: Parts, roles: tuple[str, ...], checks: list[Callable[[], Iterable[Problem]]], stack: AsyncExitStack
+) -> str:
+    """/healthz, /readyz and /metrics of a process without the API, where a port is set for them."""
+    if parts.settings.health_port is None:
+        return ""
+    from starlette.applications import Starlette
+
+    async def asked() -> Health:
+        return health(parts, roles, checks)
+
+    app = Starlette(routes=health_routes(HealthServices(asked, parts.metrics.registry)))
+    server = HttpServer(app, parts.settings.host, parts.settings.health_port)
+    await server.start()
+    stack.push_async_callback(server.close)
+    return f", health on http://{parts.settings.host}:{server.port}/readyz"

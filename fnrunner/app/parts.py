@@ -1,0 +1,114 @@
+"""What every role stands on, made from the settings and started from the bottom up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from broker.broker import Broker
+from broker.delays import BACKOFF, ladder
+from fnrunner.catalogue import Catalogue
+from fnrunner.catalogue.artifacts import Artifacts
+from fnrunner.catalogue.changes import CatalogueWatcher
+from fnrunner.delivery.destinations import Destinations
+from fnrunner.delivery.ledger import Ledger
+from fnrunner.invoke.front import Front
+from fnrunner.settings import Settings
+from fnrunner.store.engine import Store
+from fnrunner.telemetry import tracing
+from fnrunner.telemetry.metrics import Metrics
+from fnrunner.telemetry.tracing import Tracing
+
+log = logging.getLogger(__name__)
+
+
+def now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+def now_ms() -> int:
+    """The wall clock in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def backoff(settings: Settings) -> tuple[timedelta, ...]:
+    """Lambda's backoff of 1 s … 5 min, scaled when its first step is set to something else than a second."""
+    return tuple(step * (settings.backoff_first / BACKOFF[0]) for step in BACKOFF)
+
+
+def make_broker(settings: Settings, name: str) -> Broker:
+    """The broker that ``FNRUNNER_BROKER_URL`` names."""
+    delays = ladder(settings.retry_delays, (*backoff(settings), *BACKOFF))
+    if settings.broker_url == "embedded:":
+        from broker.embedded import EmbeddedBroker
+
+        return EmbeddedBroker(settings.data_dir / "broker", delays=delays, name=name)
+    from broker.rabbitmq import RabbitMQBroker
+
+    return RabbitMQBroker(settings.broker_url, delays=delays, name=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Started. ``name`` is unique among all processes; it is the worker's id where there is a worker."""
+
+    settings: Settings
+    name: str
+    store: Store
+    broker: Broker
+    artifacts: Artifacts
+    catalogue: Catalogue
+    watcher: CatalogueWatcher
+    ledger: Ledger
+    tracing: Tracing
+    metrics: Metrics
+    front: Front
+
+    def destinations(self) -> Destinations:
+        """Destinations that hand events for functions to the front."""
+        return Destinations(self.broker, self.settings.home, accept=self.front.accept, clock=now_ms)
+
+
+@asynccontextmanager
+async def started(settings: Settings, service: str) -> AsyncIterator[Parts]:
+    """The parts, for as long as the context lasts. Raises StoreError, BrokerError with the remedy in the message."""
+    name = f"{service}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"[:120]
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.store)
+    broker = make_broker(settings, name)
+    traces = tracing.start("fnrunner", settings.otlp_endpoint, instance=name)
+    try:
+        await broker.start()
+        await store.start()
+        artifacts = Artifacts(settings.artifacts)
+        catalogue = Catalogue(store, artifacts, settings.home, now)
+        watcher = CatalogueWatcher(catalogue, broker)
+        ledger = Ledger(store)
+        front = Front(
+            home=settings.home,
+            broker=broker,
+            catalogue=catalogue,
+            ledger=ledger,
+            tracing=traces,
+            sync_wait=settings.sync_wait,
+            now=now,
+        )
+        await ledger.start()
+        await watcher.start()
+        try:
+            yield Parts(settings, name, store, broker, artifacts, catalogue, watcher, ledger, traces, Metrics(), front)
+        finally:
+            await watcher.close()
+            await ledger.close()
+    finally:
+        await broker.close()
+        await store.close()
+        traces.close()

@@ -1,0 +1,76 @@
+"""Serve an ASGI application on one port inside a running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+class PortInUse(Exception):
+    """The port is in use. Stop the other process, or choose another with --port."""
+
+
+class _Quiet(uvicorn.Server):
+    """Signals are the node's: it decides what stops when."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """Listening from ``start`` to ``close``; requests that run then are answered before it returns."""
+
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=10,
+            timeout_keep_alive=75,
+        )
+        self._server = _Quiet(config)
+        self._socket: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The real port, also when 0 was asked for."""
+        return int(self._socket.getsockname()[1]) if self._socket else self._port
+
+    async def start(self) -> None:
+        """Raises PortInUse."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self._host, self._port))
+        except OSError as error:
+            listener.close()
+            raise PortInUse(
+                f"{self._host}:{self._port} cannot be listened on ({error.strerror}). "
+                "Stop what uses it, or choose another with --port."
+            ) from error
+        listener.setblocking(False)
+        self._socket = listener
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
+        while not self._server.started and not self._task.done():
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        self._server.should_exit = True
+        if self._task:
+            await self._task
+            self._task = None
+        if self._socket:
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,80 @@
+"""A worker made of its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fnrunner.app.parts import Parts, backoff, now, now_ms
+from fnrunner.concurrency.permits import LocalPermits
+from fnrunner.model.invocation import EnvironmentSpec
+from fnrunner.runtimes.python import PythonRuntime
+from fnrunner.sandbox.process import ProcessSandbox
+from fnrunner.worker.environment import Environment
+from fnrunner.worker.executor import Executor, Waits
+from fnrunner.worker.intake import Intake
+from fnrunner.worker.invoker import Invoker, Specs
+from fnrunner.worker.pool import Pool
+from fnrunner.worker.registry import Registry
+from fnrunner.worker.report import Reporter
+from fnrunner.worker.settlement import Settlement
+from fnrunner.worker.supervisor import Supervisor
+from fnrunner.worker.suspects import Suspects
+
+
+async def make(parts: Parts) -> Supervisor:
+    """A worker that has not started. What dead workers of this host left behind is removed first."""
+    settings = parts.settings
+    runtime = PythonRuntime()
+    sandbox = ProcessSandbox.on_this_host(settings.data_dir / "environments")
+    await asyncio.to_thread(sandbox.sweep)
+
+    def environment(spec: EnvironmentSpec, cold_reason: str) -> Environment:
+        return Environment(spec, sandbox, runtime, cold_reason=cold_reason)
+
+    gate = LocalPermits(settings.worker_capacity)
+    specs = Specs(parts.catalogue, settings.data_dir / "code", settings.home)
+    pool = Pool(
+        environment,
+        capacity=settings.worker_capacity,
+        idle_timeout=settings.idle_timeout,
+        monotonic=time.monotonic,
+    )
+    registry = Registry(
+        parts.store, worker_id=parts.name, zone=settings.zone, capacity=settings.worker_capacity, now=now
+    )
+    settlement = Settlement(
+        broker=parts.broker,
+        catalogue=parts.catalogue,
+        destinations=parts.destinations(),
+        ledger=parts.ledger,
+        tracing=parts.tracing,
+        worker_id=parts.name,
+        retry_delays=settings.retry_delays,
+        backoff=backoff(settings),
+    )
+    executor = Executor(
+        catalogue=parts.catalogue,
+        gate=gate,
+        invoker=Invoker(
+            pool=pool, specs=specs, ledger=parts.ledger, tracing=parts.tracing, home=settings.home, now=now
+        ),
+        ledger=parts.ledger,
+        settlement=settlement,
+        suspects=Suspects(parts.store, registry, now=now, monotonic=time.monotonic),
+        tracing=parts.tracing,
+        reporter=Reporter(parts.metrics),
+        waits=Waits(request=settings.sync_wait),
+        now_ms=now_ms,
+    )
+    return Supervisor(
+        broker=parts.broker,
+        catalogue=parts.catalogue,
+        gate=gate,
+        intake=Intake(parts.broker, executor.execute, capacity=settings.worker_capacity),
+        pool=pool,
+        specs=specs,
+        registry=registry,
+        metrics=parts.metrics,
+        drain_timeout=settings.drain_timeout,
+    )

@@ -1,0 +1,169 @@
+"""The code of functions as uploaded: a directory of zips, each named by its SHA-256. What is there never changes.
+
+A zip is written aside, synced and renamed: it is there as a whole or not at all, whoever writes the same one at the
+same time. A reader checks the digest, so that damage is an error and never runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import re
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from fnrunner.catalogue import unpacking
+from fnrunner.catalogue.errors import ArtifactDamaged, ArtifactError, ArtifactMissing
+from fnrunner.model.function import Code
+
+KEEP = timedelta(hours=1)
+"""How long an artifact that nothing refers to stays: an upload may not be in the catalogue yet, and workers may not
+have heard of the latest one."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_ASIDE = ".aside-"
+
+
+class Artifacts:
+    """``directory`` is made when first needed. Several processes, and hosts over a shared disk, may use it at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def put(self, data: bytes) -> Code:
+        """Keep the zip; harmless when it is there. Raises ArtifactError."""
+        return await asyncio.to_thread(self._put, data)
+
+    async def read(self, digest: str) -> bytes:
+        """The zip. Raises ArtifactMissing, ArtifactDamaged, ArtifactError."""
+        return await asyncio.to_thread(self._read, digest)
+
+    async def unpacked(self, digest: str, cache_directory: Path) -> Path:
+        """The directory of this host that holds the unzipped code, read-only; unzipped at first use.
+
+        Raises ArtifactMissing, ArtifactDamaged, ArtifactError, BadArchive.
+        """
+        ready = unpacking.place(cache_directory, digest)
+        if ready.is_dir():
+            return ready
+        return await asyncio.to_thread(self._unpack, digest, cache_directory)
+
+    async def sweep(self, cache_directory: Path, in_use: Collection[str]) -> int:
+        """Delete unzipped code older than :data:`KEEP` that is not ``in_use``; how many trees went.
+
+        Only for the one process of a host that owns the cache.
+        """
+        with _translated():
+            return await asyncio.to_thread(unpacking.sweep, cache_directory, frozenset(in_use), KEEP)
+
+    async def keep(self, digest: str) -> None:
+        """Count its hour of grace from now: it is about to be referred to no longer."""
+        await asyncio.to_thread(self._touch, digest)
+
+    async def collect(self, referenced: Collection[str]) -> int:
+        """Delete what is older than :data:`KEEP` and not among the digests; how many were deleted.
+
+        Read ``referenced`` before calling: whatever is put later is young.
+        """
+        return await asyncio.to_thread(self._collect, frozenset(referenced))
+
+    def _put(self, data: bytes) -> Code:
+        digest = hashlib.sha256(data).hexdigest()
+        with _translated(), self._held(fcntl.LOCK_SH):
+            if not self._is_whole(digest, len(data)):
+                self._write(digest, data)
+            # An old artifact becomes young again, or the collector could take it before the catalogue names it.
+            os.utime(self._directory / digest)
+        return Code(digest=digest, size_bytes=len(data))
+
+    def _is_whole(self, digest: str, size_bytes: int) -> bool:
+        """Uploading again repairs what was damaged."""
+        path = self._directory / digest
+        try:
+            return path.stat().st_size == size_bytes and _digest(path.read_bytes()) == digest
+        except FileNotFoundError:
+            return False
+
+    def _write(self, digest: str, data: bytes) -> None:
+        aside = self._directory / f"{_ASIDE}{uuid4().hex}"
+        try:
+            # The code may hold secrets: only its owner reads it.
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.rename(self._directory / digest)
+        finally:
+            aside.unlink(missing_ok=True)
+        # The new name itself must survive a power cut before anyone is told of it.
+        listing = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(listing)
+        finally:
+            os.close(listing)
+
+    def _read(self, digest: str) -> bytes:
+        if not _DIGEST.fullmatch(digest):
+            raise ArtifactMissing(f"{digest!r} is no SHA-256 in hex")
+        with _translated():
+            try:
+                data = (self._directory / digest).read_bytes()
+            except FileNotFoundError as error:
+                raise ArtifactMissing(f"{ArtifactMissing()} ({digest})") from error
+        if _digest(data) != digest:
+            raise ArtifactDamaged(f"{ArtifactDamaged()} ({digest})")
+        return data
+
+    def _unpack(self, digest: str, cache_directory: Path) -> Path:
+        with _translated():
+            return unpacking.unpack(cache_directory, digest, lambda: self._read(digest))
+
+    def _touch(self, digest: str) -> None:
+        with _translated():
+            try:
+                os.utime(self._directory / digest)
+            except FileNotFoundError:
+                return
+
+    def _collect(self, referenced: frozenset[str]) -> int:
+        removed = 0
+        with _translated(), self._held(fcntl.LOCK_EX):
+            for path in self._directory.iterdir():
+                ours = _DIGEST.fullmatch(path.name) or path.name.startswith(_ASIDE)
+                if ours and path.name not in referenced and _age(path) > KEEP:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    @contextmanager
+    def _held(self, kind: int) -> Iterator[None]:
+        """Putting and collecting exclude one another: nothing is deleted between being found and being made young."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, kind)
+            yield
+        finally:
+            os.close(lock)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(f"{ArtifactError()} ({error})") from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _age(path: Path) -> timedelta:
+    return timedelta(seconds=time.time() - path.stat().st_mtime)

@@ -1,0 +1,330 @@
+"""The catalogue: every change in one transaction, every look-up from memory.
+
+A change is checked, committed, read back into the snapshot of this process, and announced to the others by whoever
+listens (:mod:`fnrunner.catalogue.changes`). Code is an artifact before the catalogue names it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from fnrunner.catalogue import archive, buckets, constraint, event_invoke, functions
+from fnrunner.catalogue.artifacts import Artifacts
+from fnrunner.catalogue.errors import ArtifactError, InvalidParameterValue, ValidationFailed
+from fnrunner.catalogue.functions import Page
+from fnrunner.catalogue.snapshot import Change, Snapshot, compare, count_change, load
+from fnrunner.catalogue.validation import check_tags
+from fnrunner.model import limits
+from fnrunner.model.arn import Home
+from fnrunner.model.function import Bucket, Code, EventInvokeConfig, Function, Notification
+from fnrunner.store.engine import Store
+from fnrunner.store.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+OnChange = Callable[[Change], None]
+"""Called on the event loop after the snapshot has changed, whoever changed it; must not block."""
+
+NO_CODE = Code(digest="", size_bytes=0)
+"""For the draft of a function, whose code is given beside it."""
+
+
+class Catalogue:
+    """``clock`` answers aware UTC. Call :meth:`refresh` before the first look-up.
+
+    Methods take plain function names. All raise StoreUnavailable; names that do not exist raise FunctionNotFound.
+    """
+
+    def __init__(self, store: Store, artifacts: Artifacts, home: Home, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._home = home
+        self._clock = clock
+        self._snapshot = Snapshot()
+        self._refreshing = asyncio.Lock()
+        self._on_change: list[OnChange] = []
+        self._on_commit: list[Callable[[int], None]] = []
+
+    # Look-ups in memory.
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    @property
+    def artifacts(self) -> Artifacts:
+        return self._artifacts
+
+    def lookup(self, name: str, version: str = limits.LATEST) -> Function | None:
+        """As of the last refresh."""
+        return self._snapshot.function(name, version)
+
+    async def refresh(self) -> None:
+        """Make the snapshot current: one cheap query when it is."""
+        async with self._refreshing:
+            before = self._snapshot
+            after = await self._store.read(lambda connection: load(connection, before))
+            self._snapshot = after
+        # Before the first refresh there was nothing to differ from, and yet everything is new to the listeners.
+        if after is not before and (change := compare(before, after)):
+            for callback in tuple(self._on_change):
+                _call(callback, change)
+
+    def on_change(self, callback: OnChange) -> Callable[[], None]:
+        """Be told of changes until the returned function is called."""
+        self._on_change.append(callback)
+        return lambda: self._on_change.remove(callback)
+
+    def on_commit(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        """Be told the counter of each change that this process made, until the returned function is called."""
+        self._on_commit.append(callback)
+        return lambda: self._on_commit.remove(callback)
+
+    # Functions.
+
+    async def create_function(self, draft: Function, code: bytes) -> Function:
+        """``draft`` says everything but code, revision, state and time (see :data:`NO_CODE`); ``code`` is a zip.
+
+        Raises FunctionExists, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError.
+        """
+        function = functions.drafted(draft, NO_CODE, self._clock())
+        await asyncio.to_thread(archive.check, code)
+        function = replace(function, code=await self._artifacts.put(code))
+
+        def work(connection: Connection) -> Function:
+            functions.add(connection, function)
+            if draft.reserved_concurrency is not None:
+                functions.check_reservation(connection, function.name, draft.reserved_concurrency)
+                reserved = replace(function, reserved_concurrency=draft.reserved_concurrency)
+                functions.save(connection, reserved)
+                return reserved
+            return function
+
+        return await self._change(work)
+
+    async def get_function(self, name: str, version: str = limits.LATEST) -> Function:
+        """As it is in the store now."""
+        return await self._store.read(lambda connection: functions.fetch(connection, self._home, name, version))
+
+    async def list_functions(self, marker: str = "", max_items: int = functions.PAGE) -> Page:
+        """By name; ``marker`` is the ``next_marker`` of the page before. Raises ValidationFailed."""
+        if problems := constraint.between("maxItems", max_items, 1, 10_000):
+            raise ValidationFailed(problems)
+        return await self._store.read(lambda connection: functions.page(connection, marker, max_items))
+
+    async def update_code(
+        self,
+        name: str,
+        code: bytes,
+        *,
+        architecture: str | None = None,
+        expected_revision: str | None = None,
+        dry_run: bool = False,
+    ) -> Function:
+        """``dry_run`` checks everything and answers the function as it stays.
+
+        Raises PreconditionFailed, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError.
+        """
+        functions.guard(await self.get_function(name), expected_revision)
+        await asyncio.to_thread(archive.check, code)
+        if dry_run:
+            current = await self.get_function(name)
+            functions.recoded(current, current.code, architecture, self._clock())
+            return current
+        artifact = await self._artifacts.put(code)
+        before = NO_CODE
+
+        def work(connection: Connection) -> Function:
+            nonlocal before
+            current = functions.fetch(connection, self._home, name)
+            functions.guard(current, expected_revision)
+            before = current.code
+            function = functions.recoded(current, artifact, architecture, self._clock())
+            functions.save(connection, function)
+            return function
+
+        function = await self._change(work)
+        await self._keep_a_while(before.digest)
+        return function
+
+    async def update_configuration(
+        self, name: str, changes: Mapping[str, Any], expected_revision: str | None = None
+    ) -> Function:
+        """``changes`` maps fields of Function that are :data:`~fnrunner.catalogue.functions.CONFIGURABLE`.
+
+        Raises PreconditionFailed, ValidationFailed, InvalidParameterValue.
+        """
+
+        def work(connection: Connection) -> Function:
+            current = functions.fetch(connection, self._home, name)
+            functions.guard(current, expected_revision)
+            function = functions.changed(current, changes, self._clock())
+            functions.save(connection, function)
+            return function
+
+        return await self._change(work)
+
+    async def set_concurrency(self, name: str, reserved: int | None) -> Function:
+        """None removes the cap. The revision stays, as on Lambda: environments do not depend on it.
+
+        Raises UnreservedConcurrencyTooLow, ValidationFailed.
+        """
+        if reserved is not None and reserved < 0:
+            raise ValidationFailed(constraint.between("reservedConcurrentExecutions", reserved, 0, 1))
+
+        def work(connection: Connection) -> Function:
+            function = replace(functions.fetch(connection, self._home, name), reserved_concurrency=reserved)
+            if reserved is not None:
+                functions.check_reservation(connection, name, reserved)
+            functions.save(connection, function)
+            return function
+
+        return await self._change(work)
+
+    async def delete_function(self, name: str) -> None:
+        """With its event-invoke configurations and notifications. Its code stays as long as others refer to it."""
+        digests = await self._change(lambda connection: functions.remove(connection, self._home, name))
+        for digest in digests:
+            await self._keep_a_while(digest)
+
+    async def tag(self, name: str, tags: Mapping[str, str]) -> None:
+        """Add tags, or change their values. The revision stays. Raises InvalidParameterValue."""
+        if not tags:
+            raise InvalidParameterValue("An error occurred and the request cannot be processed.")
+        await self._retag(name, lambda current: {**current, **tags})
+
+    async def untag(self, name: str, keys: Sequence[str]) -> None:
+        """Keys that are not there are passed over."""
+        await self._retag(name, lambda current: {key: value for key, value in current.items() if key not in keys})
+
+    async def tags(self, name: str) -> Mapping[str, str]:
+        return (await self.get_function(name)).tags
+
+    async def collect_artifacts(self) -> int:
+        """Delete code that no function refers to and that is older than an hour; how many zips. Raises ArtifactError."""
+        return await self._artifacts.collect(await self._store.read(functions.digests))
+
+    # What follows asynchronous events.
+
+    async def put_event_invoke_config(self, config: EventInvokeConfig) -> EventInvokeConfig:
+        """Replaces all of it. Raises EventInvokeConfigNotFound (no function), ValidationFailed, InvalidParameterValue."""
+        saved = replace(config, last_modified=self._clock())
+
+        def work(connection: Connection) -> EventInvokeConfig:
+            event_invoke.check_function_exists(connection, config.function, config.qualifier)
+            event_invoke.check(saved, self._home)
+            event_invoke.save(connection, saved)
+            return saved
+
+        return await self._change(work)
+
+    async def update_event_invoke_config(
+        self, name: str, qualifier: str, changes: Mapping[str, Any]
+    ) -> EventInvokeConfig:
+        """``changes`` maps :data:`~fnrunner.catalogue.event_invoke.CHANGEABLE`; the rest stays.
+
+        Raises EventInvokeConfigNotFound, ValidationFailed, InvalidParameterValue.
+        """
+
+        def work(connection: Connection) -> EventInvokeConfig:
+            current = event_invoke.fetch(connection, self._home, name, qualifier)
+            config = event_invoke.merged(current, changes, self._clock())
+            event_invoke.check(config, self._home)
+            event_invoke.save(connection, config)
+            return config
+
+        return await self._change(work)
+
+    async def get_event_invoke_config(self, name: str, qualifier: str = limits.LATEST) -> EventInvokeConfig:
+        """Raises EventInvokeConfigNotFound."""
+        return await self._store.read(lambda connection: event_invoke.fetch(connection, self._home, name, qualifier))
+
+    async def delete_event_invoke_config(self, name: str, qualifier: str = limits.LATEST) -> None:
+        """Raises EventInvokeConfigNotFound."""
+        await self._change(lambda connection: event_invoke.remove(connection, self._home, name, qualifier))
+
+    async def list_event_invoke_configs(self, name: str) -> tuple[EventInvokeConfig, ...]:
+        """By qualifier."""
+
+        def work(connection: Connection) -> tuple[EventInvokeConfig, ...]:
+            functions.fetch(connection, self._home, name)
+            return event_invoke.every(connection, name)
+
+        return await self._store.read(work)
+
+    # Buckets.
+
+    async def put_bucket(self, bucket: Bucket) -> None:
+        """Make it, or point it elsewhere. Raises InvalidParameterValue."""
+        buckets.check_bucket(bucket)
+        if bucket not in await self.list_buckets():
+            await self._change(lambda connection: buckets.save_bucket(connection, bucket))
+
+    async def list_buckets(self) -> tuple[Bucket, ...]:
+        """By name."""
+        return await self._store.read(buckets.every_bucket)
+
+    async def delete_bucket(self, name: str) -> None:
+        """With its notifications; the directory stays. Raises BucketNotFound."""
+        await self._change(lambda connection: buckets.remove_bucket(connection, name))
+
+    async def put_notifications(self, function: str, notifications: Sequence[Notification]) -> None:
+        """These and no others invoke the function from now on. Raises BucketNotFound, InvalidParameterValue."""
+        buckets.check_notifications(function, notifications)
+
+        def work(connection: Connection) -> None:
+            functions.fetch(connection, self._home, function)
+            buckets.replace_notifications(connection, function, notifications)
+
+        await self._change(work)
+
+    async def list_notifications(self, bucket: str = "", function: str = "") -> tuple[Notification, ...]:
+        """By bucket, function and id; those of one ``bucket`` or one ``function`` where given."""
+        found = await self._store.read(buckets.every_notification)
+        return tuple(one for one in found if bucket in ("", one.bucket) and function in ("", one.function))
+
+    async def _retag(self, name: str, change: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
+        def work(connection: Connection) -> None:
+            function = functions.fetch(connection, self._home, name)
+            tags = MappingProxyType(change(function.tags))
+            check_tags(tags)
+            functions.save(connection, replace(function, tags=tags))
+
+        await self._change(work)
+
+    async def _change(self, work: Callable[[Connection], T]) -> T:
+        def transaction(connection: Connection) -> tuple[T, int]:
+            counter = count_change(connection, self._store, self._clock())
+            return work(connection), counter
+
+        result, counter = await self._store.write(transaction)
+        # It is committed: what fails from here on does not undo it, and the watcher makes up for it.
+        for callback in tuple(self._on_commit):
+            _call(callback, counter)
+        try:
+            await self.refresh()
+        except StoreError:
+            log.warning("the catalogue changed but could not be read back", exc_info=True)
+        return result
+
+    async def _keep_a_while(self, digest: str) -> None:
+        try:
+            await self._artifacts.keep(digest)
+        except ArtifactError:
+            log.warning("artifact %s may be deleted before workers have heard of its successor", digest, exc_info=True)
+
+
+def _call(callback: Callable[[T], None], value: T) -> None:
+    try:
+        callback(value)
+    except Exception:
+        log.exception("a listener of the catalogue failed")

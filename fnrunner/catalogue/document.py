@@ -1,0 +1,107 @@
+"""Functions, event-invoke configurations and notifications as JSON documents, and back.
+
+A reader passes over keys that it does not know and takes defaults for those it misses, so that releases that differ by
+one can share a store. Durations are ``_s`` seconds, times ISO 8601.
+
+>>> load_bucket_notification(dump({"id": "n", "bucket": "b", "function": "f", "new": 1})).bucket
+'b'
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from fnrunner.model.function import Code, EventInvokeConfig, Function, Notification, State, UpdateStatus
+
+Document = Mapping[str, Any]
+
+_PLAIN = frozenset({field.name for field in fields(Function)}) - {
+    "code", "timeout", "environment", "tags", "state", "update_status", "last_modified",
+}  # fmt: skip
+
+
+def dump(document: Document) -> str:
+    """Compact JSON in ASCII: text columns take neither NUL nor halves of surrogate pairs, escapes they take."""
+    return json.dumps(document, separators=(",", ":"))
+
+
+def dump_function(function: Function) -> str:
+    plain = {name: getattr(function, name) for name in sorted(_PLAIN)}
+    return dump(
+        plain
+        | {
+            "code": {"digest": function.code.digest, "size_bytes": function.code.size_bytes},
+            "timeout_s": function.timeout.total_seconds(),
+            "environment": dict(function.environment),
+            "tags": dict(function.tags),
+            "state": function.state.value,
+            "update_status": function.update_status.value,
+            "last_modified": function.last_modified.isoformat(),
+        }
+    )
+
+
+def load_function(text: str) -> Function:
+    """Raises KeyError or ValueError for what no release wrote."""
+    document = json.loads(text)
+    values: dict[str, Any] = {name: document[name] for name in _PLAIN if name in document}
+    for name in ("environment", "tags"):
+        values[name] = MappingProxyType(dict(document.get(name, {})))
+    if "timeout_s" in document:
+        values["timeout"] = timedelta(seconds=document["timeout_s"])
+    if "state" in document:
+        values["state"] = State(document["state"])
+    if "update_status" in document:
+        values["update_status"] = UpdateStatus(document["update_status"])
+    if "last_modified" in document:
+        values["last_modified"] = datetime.fromisoformat(document["last_modified"])
+    code = document["code"]
+    return Function(**values, code=Code(digest=code["digest"], size_bytes=code["size_bytes"]))
+
+
+def dump_event_invoke_config(config: EventInvokeConfig) -> str:
+    return dump(
+        {
+            "function": config.function,
+            "qualifier": config.qualifier,
+            "max_retries": config.max_retries,
+            "max_age_s": None if config.max_age is None else config.max_age.total_seconds(),
+            "on_success": config.on_success,
+            "on_failure": config.on_failure,
+            "last_modified": config.last_modified.isoformat(),
+        }
+    )
+
+
+def load_event_invoke_config(text: str) -> EventInvokeConfig:
+    """Raises KeyError or ValueError for what no release wrote."""
+    document = json.loads(text)
+    age = document.get("max_age_s")
+    return EventInvokeConfig(
+        function=document["function"],
+        qualifier=document["qualifier"],
+        max_retries=document.get("max_retries"),
+        max_age=None if age is None else timedelta(seconds=age),
+        on_success=document.get("on_success", ""),
+        on_failure=document.get("on_failure", ""),
+        last_modified=datetime.fromisoformat(document["last_modified"]),
+    )
+
+
+def dump_bucket_notification(notification: Notification) -> str:
+    values = {field.name: getattr(notification, field.name) for field in fields(notification)}
+    return dump(values | {"events": list(notification.events)})
+
+
+def load_bucket_notification(text: str) -> Notification:
+    """Raises TypeError or ValueError for what no release wrote."""
+    known = {field.name for field in fields(Notification)}
+    values = {name: value for name, value in json.loads(text).items() if name in known}
+    if "events" in values:
+        values["events"] = tuple(values["events"])
+    return Notification(**values)

@@ -1,0 +1,134 @@
+"""Errors of the catalogue, each with what Lambda's API answers for it. The class docstring is the default message.
+
+``code`` is AWS's exception, ``status`` the HTTP status, ``message_key`` the body's key for the message, ``type`` its
+``Type`` (empty: the body has none). Source: Lambda API, and its answers as recorded.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+
+class CatalogueError(Exception):
+    """The catalogue could not do what was asked."""
+
+    code = "ServiceException"
+    status = 500
+    message_key = "Message"
+    type = "Service"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or "").split("\n\n", 1)[0].replace("\n", " "))
+
+
+class InvalidParameterValue(CatalogueError):
+    """A parameter has a value that it cannot take."""
+
+    code, status, message_key, type = "InvalidParameterValueException", 400, "message", "User"
+
+
+class UnreservedConcurrencyTooLow(InvalidParameterValue):
+    """Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its
+    minimum value of [100]."""
+
+    type = ""
+
+
+class ValidationFailed(CatalogueError):
+    """A parameter does not satisfy a constraint.
+
+    ``problems`` are sentences such as ``Value '0' at 'timeout' failed to satisfy constraint: …``.
+    """
+
+    code, status, message_key, type = "ValidationException", 400, "message", ""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        count = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
+        super().__init__(f"{count} detected: {'; '.join(problems)}")
+
+
+class FunctionExists(CatalogueError):
+    """``name`` exists already."""
+
+    code, status, message_key, type = "ResourceConflictException", 409, "message", "User"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Function already exist: {name}")
+
+
+class NotFound(CatalogueError):
+    """The resource you requested does not exist."""
+
+    code, status, type = "ResourceNotFoundException", 404, "User"
+
+
+class FunctionNotFound(NotFound):
+    """``arn`` is the function's, with the qualifier that was asked for."""
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(f"Function not found: {arn}")
+
+
+class EventInvokeConfigNotFound(NotFound):
+    """``arn`` is the function's, with its qualifier; None when the function itself is missing."""
+
+    def __init__(self, arn: str | None) -> None:
+        super().__init__(
+            f"The function {arn} doesn't have an EventInvokeConfig" if arn else "The function doesn't exist."
+        )
+
+
+class BucketNotFound(NotFound):
+    """There is no such bucket. Name it in FNRUNNER_BUCKETS, or with --bucket NAME=DIR."""
+
+    code = "NoSuchBucket"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no bucket {name}. Name it in FNRUNNER_BUCKETS, or with --bucket {name}=DIR")
+
+
+class PreconditionFailed(CatalogueError):
+    """The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the
+    latest Revision Id"""
+
+    code, status, message_key, type = "PreconditionFailedException", 412, "message", "User"
+
+
+class ZipTooLarge(CatalogueError):
+    """Zipped size must be smaller than 52428800 bytes"""
+
+    code, status, message_key, type = "RequestEntityTooLargeException", 413, "message", ""
+
+
+class UnzippedTooLarge(InvalidParameterValue):
+    """Unzipped size must be smaller than 262144000 bytes"""
+
+
+class EmptyArchive(InvalidParameterValue):
+    """Uploaded file must be a non-empty zip"""
+
+
+class BadArchive(InvalidParameterValue):
+    """``entry`` is the name in the zip (empty: the zip as a whole), ``fault`` what is wrong with it."""
+
+    def __init__(self, fault: str, entry: str = "") -> None:
+        self.entry = entry
+        self.fault = fault
+        where = f"{entry!r} " if entry else ""
+        super().__init__(
+            f"Could not unzip uploaded file. Please check your file, then try to upload again. ({where}{fault})"
+        )
+
+
+class ArtifactError(CatalogueError):
+    """The store of artifacts cannot be used now. Look at its directory: it may be full, or not writable."""
+
+
+class ArtifactMissing(ArtifactError):
+    """The function's code is not among the artifacts. Upload the code again."""
+
+
+class ArtifactDamaged(ArtifactError):
+    """The function's code was changed on disk. Upload the code again."""

@@ -1,0 +1,216 @@
+"""The HTTP door as the commands use it: the same one that boto3 calls, plus what is under ``/fnrunner/v1/``.
+
+It stands on ``http.client``: importing httpx takes longer than all the rest of ``fnrunner invoke`` together. Each call
+opens its own connection, so a server that restarted between two calls goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from fnrunner.cli.error import ServerRefused, ServerUnreachable, UsageFault
+from fnrunner.cli.output import clean
+from fnrunner.model.arn import FunctionRef, InvalidArn
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+FUNCTIONS = "/2015-03-31/functions"
+ADMIN = "/fnrunner/v1"
+CHUNK_BYTES = 64 * 1024
+READ_TIMEOUT = timedelta(seconds=60)
+
+Progress = Callable[[int, int], None]
+"""Called with bytes sent and bytes in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer below 400. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; None when it is empty. Raises ServerRefused when it is something else."""
+        if not self.body:
+            return None
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise ServerRefused(
+                f"The answer is not JSON: {self.body[:80]!r}", "Is this a fnrunner endpoint? Check --endpoint-url."
+            ) from error
+
+
+class Client:
+    """Calls one endpoint, such as ``http://127.0.0.1:9000``."""
+
+    def __init__(self, endpoint_url: str) -> None:
+        parts = urlsplit(endpoint_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageFault(f"--endpoint-url: {endpoint_url!r} is no address", "It has the form http://127.0.0.1:9000")
+        self.endpoint_url = endpoint_url.rstrip("/")
+        self._parts = parts
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta = READ_TIMEOUT,
+        progress: Progress | None = None,
+    ) -> Reply:
+        """``path`` is encoded already, see :func:`segment`. ``timeout`` is for each wait for bytes.
+
+        Raises ServerUnreachable when nothing answers in full, and ServerRefused for an answer of 400 or above.
+        """
+        from http.client import HTTPException
+
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        target = self._parts.path.rstrip("/") + path + (f"?{urlencode(given)}" if given else "")
+        connection = self._connection(timeout)
+        try:
+            connection.request(method, target, body=_sent(body, progress), headers=_headers(body, headers))
+            response = connection.getresponse()
+            reply = Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        except (OSError, HTTPException) as error:
+            raise ServerUnreachable(
+                f"The server at {self.endpoint_url} does not answer: {_said(error)}",
+                "Start it with `fnrunner dev`, or name another with --endpoint-url or FNRUNNER_ENDPOINT_URL.",
+            ) from error
+        finally:
+            connection.close()
+        if reply.status >= 400:
+            raise refusal(reply)
+        return reply
+
+    def get(self, path: str, **query: str | int | None) -> Any:
+        """The JSON at a path."""
+        return self.call("GET", path, query=query).json()
+
+    def send(self, method: str, path: str, document: object, *, progress: Progress | None = None) -> Any:
+        """The JSON answer to a JSON document."""
+        body = json.dumps(document, separators=(",", ":")).encode()
+        return self.call(
+            method, path, body=body, headers={"Content-Type": "application/json"}, progress=progress
+        ).json()
+
+    def find(self, path: str, **query: str | int | None) -> Any | None:
+        """The JSON at a path, or None when the server says there is no such thing (404)."""
+        try:
+            return self.get(path, **query)
+        except ServerRefused as error:
+            if error.http_status == 404:
+                return None
+            raise
+
+    def pages(
+        self, path: str, key: str, *, cursor: str = "NextMarker", ask: str = "Marker", **query: Any
+    ) -> Iterator[Any]:
+        """The items of a paged list, page after page."""
+        marker: str | None = None
+        while True:
+            page = self.get(path, **query, **{ask: marker})
+            yield from page[key]
+            if not (marker := page.get(cursor)):
+                return
+
+    def _connection(self, timeout: timedelta) -> HTTPConnection:
+        from http.client import HTTPConnection, HTTPSConnection
+
+        kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
+        return kind(self._parts.hostname or "", self._parts.port, timeout=timeout.total_seconds())
+
+
+def segment(text: str) -> str:
+    """One segment of a path, encoded as boto3 does.
+
+    >>> segment("f:prod"), segment("a/b")
+    ('f%3Aprod', 'a%2Fb')
+    """
+    return quote(text, safe="")
+
+
+def function_path(name: str, *rest: str) -> str:
+    """The path of a function in the Lambda API.
+
+    >>> function_path("f", "invocations")
+    '/2015-03-31/functions/f/invocations'
+    """
+    return "/".join((FUNCTIONS, segment(name), *rest))
+
+
+def admin_path(name: str, *rest: str) -> str:
+    """The path of a function in fnrunner's own API, which takes names; an ARN is cut to the name in it.
+
+    >>> admin_path("arn:aws:lambda:us-east-1:000000000000:function:f:2", "logs")
+    '/fnrunner/v1/functions/f/logs'
+    """
+    try:
+        name = FunctionRef.parse(name).name
+    except InvalidArn:
+        pass  # the server says what is wrong with it
+    return "/".join((ADMIN, "functions", segment(name), *map(segment, rest)))
+
+
+def refusal(reply: Reply) -> ServerRefused:
+    """The error that an answer of 400 or above stands for."""
+    told = _told(reply.body)
+    code = reply.headers.get("x-amzn-errortype", "").split(":")[0] or str(told.get("code", ""))
+    said = told.get("message") or told.get("Message") or reply.body[:200].decode(errors="replace") or "no message"
+    message = clean(f"{code or f'HTTP {reply.status}'}: {said}")
+    return ServerRefused(message, str(told.get("remedy") or _remedy(code, reply)), code=code, http_status=reply.status)
+
+
+def _told(body: bytes) -> Mapping[str, Any]:
+    """The members of an error: Lambda's are at the top, fnrunner's own under ``error``."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    inner = document.get("error")
+    return inner if isinstance(inner, dict) else document
+
+
+def _remedy(code: str, reply: Reply) -> str:
+    if reply.status == 429:
+        wait = reply.headers.get("retry-after", "1")
+        return f"Every slot is taken; try again in {wait} s, or raise the function's reserved concurrency."
+    if code == "ResourceNotFoundException":
+        return "`fnrunner functions ls` lists the functions there are; names are case-sensitive."
+    if reply.status >= 500:
+        return "`fnrunner doctor` says what is wrong with the server; its own log has the details."
+    return "Nothing was changed by this call. Correct what the message names and try again."
+
+
+def _sent(body: bytes | None, progress: Progress | None) -> bytes | Iterator[bytes] | None:
+    if body is None or progress is None:
+        return body
+    return _reported(body, progress)
+
+
+def _reported(body: bytes, progress: Progress) -> Iterator[bytes]:
+    for start in range(0, len(body), CHUNK_BYTES):
+        yield body[start : start + CHUNK_BYTES]
+        progress(min(start + CHUNK_BYTES, len(body)), len(body))
+
+
+def _headers(body: bytes | None, headers: Mapping[str, str] | None) -> dict[str, str]:
+    # Content-Length is set by hand: http.client sends an iterator in chunks, which upload limits cannot judge early.
+    return {**(headers or {}), "Content-Length": str(len(body or b""))}
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,46 @@
+"""Faults of what is to be deployed: collected, so that all are shown at once, before anything changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fnrunner.cli.error import UsageFault
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """``where`` is a path in the template, such as ``Resources.Thumb.Properties.VpcConfig``; ``line`` counts from 1."""
+
+    line: int
+    where: str
+    what: str
+
+    def show(self, file: str) -> str:
+        """``template.yaml:23: Resources.Thumb.Properties.VpcConfig is not supported``"""
+        return f"{file}:{self.line}: {self.where} {self.what}".replace("  ", " ")
+
+
+@dataclass(slots=True)
+class Faults:
+    """What has been found so far in one file."""
+
+    file: str
+    found: list[Fault] = field(default_factory=list)
+
+    def add(self, line: int, where: str, what: str) -> None:
+        self.found.append(Fault(line, where, what))
+
+    def check(self) -> None:
+        """Raises TemplateFault when there are any."""
+        if self.found:
+            raise TemplateFault([fault.show(self.file) for fault in sorted(set(self.found))])
+
+
+class TemplateFault(UsageFault):
+    """The template cannot be deployed as it is. ``lines`` has one line a fault."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        super().__init__(
+            "\n".join(lines), "Nothing was changed. Remove or correct these; `fnrunner deploy --help` names what works."
+        )

@@ -1,0 +1,186 @@
+"""What has to change, as the difference of what is wanted and what is there. Pure.
+
+>>> configuration_changes({"MemorySize": 256, "Timeout": 3}, {"MemorySize": 128, "Timeout": 3})
+(Change(key='MemorySize', old='128', new='256'),)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fnrunner.cli.deploy.package import Package
+from fnrunner.cli.deploy.spec import FunctionSpec, NotificationSpec
+
+VARIABLES = "Environment.Variables"
+NOT_SHOWN = "(not shown)"
+DEFAULTS: Mapping[str, Any] = {"DeadLetterConfig": {"TargetArn": ""}, "Environment": {"Variables": {}}}
+"""What a configuration has where it names nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key, before and after, as texts to show; None: not there. Values of environment variables are never shown."""
+
+    key: str
+    old: str | None
+    new: str | None
+
+    def __str__(self) -> str:
+        return f"{self.key}: {'-' if self.old is None else self.old} -> {'-' if self.new is None else self.new}"
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A function as the server has it. All empty: it is not there. ``notifications`` are in the server's shape."""
+
+    configuration: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    reserved_concurrency: int | None = None
+    event_invoke: Mapping[str, Any] | None = None
+    notifications: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        return bool(self.configuration)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPlan:
+    """The steps one function needs, each with the changes that it makes; an empty step is not taken."""
+
+    spec: FunctionSpec
+    package: Package = field(repr=False)
+    arn: str
+    creates: bool
+    code: tuple[Change, ...] = ()
+    configuration: tuple[Change, ...] = ()
+    tags: tuple[Change, ...] = ()
+    event_invoke: tuple[Change, ...] = ()
+    concurrency: tuple[Change, ...] = ()
+    notifications: tuple[Change, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return (
+            *self.code, *self.configuration, *self.tags, *self.event_invoke, *self.concurrency, *self.notifications
+        )  # fmt: skip
+
+    @property
+    def action(self) -> str:
+        """``created``, ``updated`` or ``unchanged``: what there is to say when it is done."""
+        return "created" if self.creates else "updated" if self.changes else "unchanged"
+
+
+def plan_function(spec: FunctionSpec, package: Package, current: Current) -> FunctionPlan:
+    """What makes ``current`` into ``spec``."""
+    return FunctionPlan(
+        spec=spec,
+        package=package,
+        arn=str(current.configuration.get("FunctionArn", "")),
+        creates=not current.exists,
+        code=_code(spec, package, current) if current.exists else (),
+        configuration=configuration_changes(spec.configuration, current.configuration) if current.exists else (),
+        tags=_tags(spec, current) if current.exists else (),
+        event_invoke=_event_invoke(spec, current),
+        concurrency=_concurrency(spec, current),
+        notifications=_notifications(spec, current),
+    )
+
+
+def configuration_changes(wanted: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Keys of ``wanted`` that differ; an environment is compared as a whole, so that variables can go."""
+    new = dict(_flat(wanted))
+    old = dict(_flat({**DEFAULTS, **current}))
+    keys = list(new)
+    if "Environment" in wanted:
+        keys += [key for key in old if key.startswith(f"{VARIABLES}.") and key not in new]
+    changed = [key for key in keys if new.get(key) != old.get(key)]
+    return tuple(_change(key, old.get(key), new.get(key)) for key in changed)
+
+
+def _change(key: str, old: object, new: object) -> Change:
+    if key.startswith(f"{VARIABLES}."):
+        return Change(key, None if old is None else NOT_SHOWN, None if new is None else NOT_SHOWN)
+    return Change(key, _shown(old), _shown(new))
+
+
+def _shown(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _code(spec: FunctionSpec, package: Package, current: Current) -> tuple[Change, ...]:
+    changes = []
+    if (old := current.configuration.get("CodeSha256")) != package.code_sha256:
+        changes.append(Change("CodeSha256", _shown(old), package.code_sha256))
+    there = (current.configuration.get("Architectures") or ["x86_64"])[0]
+    if spec.architecture and spec.architecture != there:
+        changes.append(Change("Architectures", there, spec.architecture))
+    return tuple(changes)
+
+
+def _tags(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:
+    if spec.tags is None:
+        return ()
+    keys = [*spec.tags, *(key for key in current.tags if key not in spec.tags)]
+    pairs = [(key, current.tags.get(key), spec.tags.get(key)) for key in keys]
+    return tuple(Change(f"Tags.{key}", old, new) for key, old, new in pairs if old != new)
+
+
+def _event_invoke(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:
+    if spec.event_invoke is None and not spec.whole:
+        return ()
+    new = {f"EventInvokeConfig.{key}": value for key, value in _flat(spec.event_invoke or {})}
+    told = ("FunctionArn", "LastModified")
+    relevant = {key: value for key, value in (current.event_invoke or {}).items() if key not in told}
+    old = {f"EventInvokeConfig.{key}": value for key, value in _flat(relevant)}
+    keys = [*new, *(key for key in old if key not in new)]
+    return tuple(
+        Change(key, _shown(old.get(key)), _shown(new.get(key))) for key in keys if old.get(key) != new.get(key)
+    )
+
+
+def _concurrency(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:
+    if spec.reserved_concurrency is None and not spec.whole:
+        return ()
+    old, new = current.reserved_concurrency, spec.reserved_concurrency
+    return () if old == new else (Change("ReservedConcurrentExecutions", _shown(old), _shown(new)),)
+
+
+def _notifications(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:
+    if spec.notifications is None:
+        return ()
+    documents = [notification_document(spec.name, item) for item in spec.notifications]
+    new = {str(item["id"]): _described(item) for item in documents}
+    old = {str(item["id"]): _described(item) for item in current.notifications}
+    keys = [*new, *(key for key in old if key not in new)]
+    return tuple(Change(f"Events.{key}", old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key))
+
+
+def notification_document(function: str, item: NotificationSpec) -> dict[str, Any]:
+    """A notification in the server's shape."""
+    return {
+        "id": f"{function}-{item.id}",
+        "bucket": item.bucket,
+        "events": list(item.events),
+        "prefix": item.prefix,
+        "suffix": item.suffix,
+    }
+
+
+def _described(item: Mapping[str, Any]) -> str:
+    """``photos s3:ObjectCreated:* *.jpg``"""
+    pattern = f"{item.get('prefix') or ''}*{item.get('suffix') or ''}"
+    return f"{item['bucket']} {','.join(item['events'])} {pattern}"

@@ -1,0 +1,229 @@
+"""What a template may say: a table of readers for each type of resource. Whatever is not in a table is refused by name.
+
+A reader takes a resolved node and gives the value in the shape of the Lambda API, or adds a fault and gives None.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fnrunner.cli.deploy.fault import Faults
+from fnrunner.cli.deploy.source import Node
+from fnrunner.model import arn, limits
+
+Reader = Callable[[Node, str, Faults], Any]
+
+
+def text(pattern: str = "", *, takes: str = "a text") -> Reader:
+    """A scalar as it was written."""
+
+    def read(node: Node, where: str, faults: Faults) -> str | None:
+        if not node.is_scalar or node.value is None:
+            faults.add(node.line, where, f"is {node.kind}: it takes {takes}")
+            return None
+        if pattern and not re.fullmatch(pattern, node.text, re.DOTALL):
+            faults.add(node.line, where, f"is {node.text!r}: it takes {takes}")
+            return None
+        return node.text
+
+    return read
+
+
+def runtime(node: Node, where: str, faults: Faults) -> str | None:
+    """A runtime of this release; whether a worker's host has its interpreter is for `fnrunner doctor` to say."""
+    from fnrunner.runtimes.python import OLDEST_MINOR, PythonRuntime
+
+    if node.is_scalar and PythonRuntime().serves(node.text):
+        return node.text
+    faults.add(node.line, where, f"is {node.kind}: it takes python3.{OLDEST_MINOR} or later")
+    return None
+
+
+def whole(low: int, high: int) -> Reader:
+    """A whole number, also as a text (a parameter's value is one)."""
+
+    def read(node: Node, where: str, faults: Faults) -> int | None:
+        if node.is_scalar and re.fullmatch(r"\d{1,9}", node.text) and low <= int(node.text) <= high:
+            return int(node.text)
+        faults.add(node.line, where, f"is {node.kind}: it takes a whole number from {low} to {high}")
+        return None
+
+    return read
+
+
+def one_of(*choices: str) -> Reader:
+    return text("|".join(map(re.escape, choices)), takes=" or ".join(choices))
+
+
+def texts(key: str, *, takes: str) -> Reader:
+    """A mapping of names to texts."""
+
+    def read(node: Node, where: str, faults: Faults) -> dict[str, str]:
+        if not isinstance(node.value, dict):
+            faults.add(node.line, where, f"is {node.kind}: it takes a mapping of names to texts")
+            return {}
+        values = {}
+        for name, child in node.value.items():
+            if not re.fullmatch(key, name):
+                faults.add(child.line, f"{where}.{name}", f"is no name here: it takes {takes}")
+            elif not child.is_scalar:
+                faults.add(child.line, f"{where}.{name}", f"is {child.kind}: it takes a text")
+            else:
+                values[name] = child.text
+        return values
+
+    return read
+
+
+def items(reader: Reader) -> Reader:
+    """A list; a single value stands for a list of one."""
+
+    def read(node: Node, where: str, faults: Faults) -> list[Any]:
+        if isinstance(node.value, tuple):
+            return [reader(child, f"{where}[{i}]", faults) for i, child in enumerate(node.value)]
+        return [reader(node, where, faults)]
+
+    return read
+
+
+def section(readers: Mapping[str, Reader], *, required: tuple[str, ...] = ()) -> Reader:
+    """A mapping with these keys and no others."""
+
+    def read(node: Node, where: str, faults: Faults) -> dict[str, Any]:
+        if not isinstance(node.value, dict):
+            faults.add(node.line, where, f"is {node.kind}: it takes a mapping")
+            return {}
+        values = {}
+        for name, child in node.value.items():
+            path = f"{where}.{name}"
+            if name not in readers:
+                faults.add(child.line, path, "is not supported")
+            elif child.value is not None:
+                values[name] = readers[name](child, path, faults)
+        for name in required:
+            if name not in node.value:
+                faults.add(node.line, where, f"has no {name}, which it needs")
+        return values
+
+    return read
+
+
+def arn_of(*services: str) -> Reader:
+    """An ARN of one of the services."""
+
+    def read(node: Node, where: str, faults: Faults) -> str | None:
+        try:
+            if arn.parse(node.text).service in services:
+                return node.text
+        except arn.InvalidArn:
+            pass
+        faults.add(node.line, where, f"is {node.kind}: it takes an ARN of {' or '.join(services)}")
+        return None
+
+    return read
+
+
+_DESTINATIONS = {"SQS": "sqs", "SNS": "sns", "Lambda": "lambda"}
+
+
+def destination(*types: str, target: str) -> Reader:
+    """``{Type, <target>}``, given back as the ARN alone."""
+    shape = section({"Type": one_of(*types), target: text(takes="an ARN")}, required=("Type", target))
+
+    def read(node: Node, where: str, faults: Faults) -> str | None:
+        values = shape(node, where, faults)
+        if not (kind := values.get("Type")) or target not in values:
+            return None
+        result = arn_of(_DESTINATIONS[kind])(node.entries()[target], f"{where}.{target}", faults)
+        return str(result) if result else None
+
+    return read
+
+
+_S3_EVENTS = r"s3:Object(Created|Removed):(\*|Put|Post|Copy|CompleteMultipartUpload|Delete|DeleteMarkerCreated)"
+_RULE = section({"Name": one_of("prefix", "suffix"), "Value": text()}, required=("Name", "Value"))
+_S3_EVENT = section(
+    {
+        "Bucket": text(takes="a bucket's name, as !Ref gives it"),
+        "Events": items(text(_S3_EVENTS, takes="s3:ObjectCreated:*, s3:ObjectRemoved:* or an exact form of them")),
+        "Filter": section({"S3Key": section({"Rules": items(_RULE)})}),
+    },
+    required=("Bucket", "Events"),
+)
+
+
+def event(node: Node, where: str, faults: Faults) -> dict[str, Any] | None:
+    """One entry of a function's Events: only the type S3 is there."""
+    entries = node.entries()
+    if (kind := entries.get("Type")) is None:
+        faults.add(node.line, where, "has no Type, which it needs")
+        return None
+    if kind.text != "S3":
+        faults.add(kind.line, f"{where}.Type", f"{kind.text} is not supported (S3 is)")
+        return None
+    whole_event = section({"Type": text(), "Properties": _S3_EVENT}, required=("Properties",))
+    properties: dict[str, Any] | None = whole_event(node, where, faults).get("Properties")
+    return properties
+
+
+def events(node: Node, where: str, faults: Faults) -> dict[str, dict[str, Any]]:
+    """A function's Events by their name."""
+    if not isinstance(node.value, dict):
+        faults.add(node.line, where, f"is {node.kind}: it takes a mapping")
+        return {}
+    read = {name: event(child, f"{where}.{name}", faults) for name, child in node.value.items()}
+    return {name: properties for name, properties in read.items() if properties}
+
+
+_LEVEL = one_of("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+SHARED: dict[str, Reader] = {
+    "Architectures": items(one_of("x86_64", "arm64")),
+    "CodeUri": text(takes="a folder, a .py file or a .zip file"),
+    "DeadLetterQueue": destination("SQS", "SNS", target="TargetArn"),
+    "Description": text(rf".{{0,{limits.DESCRIPTION_CHARS}}}", takes=f"at most {limits.DESCRIPTION_CHARS} characters"),
+    "Environment": section({"Variables": texts(r"[a-zA-Z]\w+", takes="letters, digits and _, at least two")}),
+    "EphemeralStorage": section({"Size": whole(*limits.EPHEMERAL_STORAGE_MB)}, required=("Size",)),
+    "EventInvokeConfig": section(
+        {
+            "MaximumEventAgeInSeconds": whole(*limits.EVENT_AGE_S),
+            "MaximumRetryAttempts": whole(*limits.MAX_RETRIES),
+            "DestinationConfig": section(
+                {
+                    "OnSuccess": destination("SQS", "SNS", "Lambda", target="Destination"),
+                    "OnFailure": destination("SQS", "SNS", "Lambda", target="Destination"),
+                }
+            ),
+        }
+    ),
+    "Handler": text(rf"[^\s]{{1,{limits.HANDLER_CHARS}}}", takes="MODULE.FUNCTION without spaces"),
+    "LoggingConfig": section(
+        {
+            "LogFormat": one_of("Text", "JSON"),
+            "ApplicationLogLevel": _LEVEL,
+            "SystemLogLevel": one_of("DEBUG", "INFO", "WARN"),
+            "LogGroup": text(r"[\.\-_/#A-Za-z0-9]{1,512}", takes="a log group's name"),
+        }
+    ),
+    "MemorySize": whole(*limits.MEMORY_MB),
+    "PackageType": one_of("Zip"),
+    "ReservedConcurrentExecutions": whole(0, limits.ACCOUNT_CONCURRENCY - limits.UNRESERVED_MINIMUM),
+    "Role": arn_of("iam"),
+    "Runtime": runtime,
+    "Tags": texts(r".{1,128}", takes="at most 128 characters"),
+    "Timeout": whole(*limits.TIMEOUT_S),
+}
+"""What ``Globals.Function`` and a function's properties have in common."""
+
+FUNCTION = section(
+    {
+        **SHARED,
+        "FunctionName": text(r"[a-zA-Z0-9-_]{1,64}", takes="1 to 64 of a-z A-Z 0-9 - _"),
+        "InlineCode": text(takes="the source of index.py"),
+        "Events": events,
+    }
+)
+BUCKET = section({"BucketName": text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", takes="3 to 63 of a-z 0-9 . -")})
+QUEUE = section({"QueueName": text(r"[a-zA-Z0-9_-]{1,80}", takes="1 to 80 of a-z A-Z 0-9 - _")})
+OUTPUT = section({"Description": text(), "Value": text()}, required=("Value",))

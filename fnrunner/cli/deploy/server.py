@@ -1,0 +1,146 @@
+"""What a deployment asks the server and tells it, in the server's shapes."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from fnrunner.cli.client import ADMIN, FUNCTIONS, Client, Progress, function_path, segment
+from fnrunner.cli.deploy.package import Package
+from fnrunner.cli.deploy.plan import Current, notification_document
+from fnrunner.cli.deploy.spec import FunctionSpec, NotificationSpec
+from fnrunner.cli.error import CliError
+from fnrunner.cli.function import event_invoke_path, notifications, notifications_path
+from fnrunner.cli.queue import queue_path
+from fnrunner.model.arn import Home
+
+CONCURRENCY = "/2017-10-31/functions"
+TAGS = "/2017-03-31/tags"
+PATIENCE = timedelta(seconds=120)
+
+
+class NotActive(CliError):
+    """The function did not become active."""
+
+
+class Server:
+    """``waited`` bounds how long a function may take to become active."""
+
+    def __init__(self, client: Client, waited: timedelta = PATIENCE) -> None:
+        self._client = client
+        self._waited = waited
+
+    def home(self) -> Home:
+        """The region and account that the server answers for."""
+        status = self._client.get(f"{ADMIN}/status")
+        return Home(status["region"], status["account"])
+
+    def directories(self) -> dict[str, str]:
+        """The directory of every bucket."""
+        return {item["name"]: item["directory"] for item in self._client.get(f"{ADMIN}/buckets")["buckets"]}
+
+    def queues(self) -> set[str]:
+        """The queues that were created here."""
+        return {item["name"] for item in self._client.get(f"{ADMIN}/queues")["queues"]}
+
+    def current(self, name: str) -> Current:
+        """A function as it is now."""
+        if not (found := self._client.find(function_path(name))):
+            return Current()
+        return Current(
+            configuration=found["Configuration"],
+            tags=found.get("Tags", {}),
+            reserved_concurrency=found.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
+            event_invoke=self._client.find(event_invoke_path(name)),
+            notifications=tuple(notifications(self._client, name)),
+        )
+
+    def arn(self, name: str) -> str:
+        """The ARN of a function."""
+        return str(self._client.get(function_path(name, "configuration"))["FunctionArn"])
+
+    def create_queue(self, name: str) -> None:
+        self._client.send("PUT", queue_path(name), {})
+
+    def create_bucket(self, name: str) -> str:
+        """Its directory, which the server chooses."""
+        return str(self._client.send("PUT", f"{ADMIN}/buckets/{segment(name)}", {})["directory"])
+
+    def create(self, spec: FunctionSpec, package: Package, progress: Progress) -> str:
+        """The ARN of the new function, once it is active."""
+        body = {
+            "FunctionName": spec.name,
+            **_given(spec.configuration),
+            "Code": {"ZipFile": b64encode(package.data).decode()},
+            "PackageType": "Zip",
+            **({"Architectures": [spec.architecture]} if spec.architecture else {}),
+            **({"Tags": dict(spec.tags)} if spec.tags else {}),
+        }
+        made = self._client.send("POST", FUNCTIONS, body, progress=progress)
+        self._await_active(spec.name)
+        return str(made["FunctionArn"])
+
+    def update_code(self, spec: FunctionSpec, package: Package, progress: Progress) -> None:
+        body: dict[str, Any] = {"ZipFile": b64encode(package.data).decode()}
+        if spec.architecture:
+            body["Architectures"] = [spec.architecture]
+        self._client.send("PUT", function_path(spec.name, "code"), body, progress=progress)
+        self._await_active(spec.name)
+
+    def update_configuration(self, spec: FunctionSpec) -> None:
+        self._client.send("PUT", function_path(spec.name, "configuration"), dict(spec.configuration))
+        self._await_active(spec.name)
+
+    def update_tags(self, arn: str, wanted: Mapping[str, str], gone: list[str]) -> None:
+        path = f"{TAGS}/{segment(arn)}"
+        if wanted:
+            self._client.send("POST", path, {"Tags": dict(wanted)})
+        if gone:
+            self._client.call("DELETE", f"{path}?{urlencode([('tagKeys', key) for key in gone])}")
+
+    def put_event_invoke(self, name: str, wanted: Mapping[str, Any] | None) -> None:
+        """None takes the configuration away."""
+        if wanted is None:
+            self._client.call("DELETE", event_invoke_path(name))
+        else:
+            self._client.send("PUT", event_invoke_path(name), dict(wanted))
+
+    def put_concurrency(self, name: str, wanted: int | None) -> None:
+        """None takes the cap away."""
+        path = function_path(name, "concurrency").replace(FUNCTIONS, CONCURRENCY, 1)
+        if wanted is None:
+            self._client.call("DELETE", path)
+        else:
+            self._client.send("PUT", path, {"ReservedConcurrentExecutions": wanted})
+
+    def put_notifications(self, name: str, wanted: tuple[NotificationSpec, ...]) -> None:
+        documents = [notification_document(name, item) for item in wanted]
+        self._client.send("PUT", notifications_path(name), {"notifications": documents})
+
+    def _await_active(self, name: str) -> None:
+        """Raises NotActive when the function failed, or does not get there in time."""
+        deadline = time.monotonic() + self._waited.total_seconds()
+        pause = 0.02
+        while True:
+            now = self._client.get(function_path(name, "configuration"))
+            state, update = now.get("State", "Active"), now.get("LastUpdateStatus", "Successful")
+            if state == "Active" and update == "Successful":
+                return
+            if "Failed" in (state, update) or time.monotonic() > deadline:
+                reason = now.get("StateReason") or now.get("LastUpdateStatusReason") or "it takes too long"
+                raise NotActive(
+                    f"{name} is not active: {reason}",
+                    f"`fnrunner functions show {name}` and `fnrunner doctor` tell more.",
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+
+def _given(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what says "nothing": creating has no use for taking away."""
+    nothing: tuple[Any, ...] = (None, "", {"TargetArn": ""}, {"Variables": {}})
+    return {key: value for key, value in configuration.items() if value not in nothing}

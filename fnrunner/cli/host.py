@@ -1,0 +1,120 @@
+"""What this host gives to fnrunner: interpreters, isolation, kernel limits, space. Reads only; each gap has its remedy."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from fnrunner.cli.output import size
+
+WATCHES = 65_536
+INSTANCES = 128
+OPEN_FILES = 4_096
+FREE_BYTES = 1024 * 1024 * 1024
+_INOTIFY = Path("/proc/sys/fs/inotify")
+
+
+class Verdict(Enum):
+    """``GAP``: it works with less. ``FAULT``: something does not work."""
+
+    OK = "ok"
+    GAP = "gap"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``remedy`` is empty when all is well."""
+
+    part: str
+    verdict: Verdict
+    detail: str
+    remedy: str = ""
+
+
+def look(data_dir: Path) -> Iterator[Finding]:
+    """Everything that can be seen without a server. ``data_dir`` need not exist."""
+    yield from runtimes()
+    yield from isolation()
+    yield watches()
+    yield instances()
+    yield open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    yield space(data_dir)
+
+
+def runtimes() -> Iterator[Finding]:
+    """The interpreters that functions can run on."""
+    from fnrunner.runtimes.python import PythonRuntime
+
+    found = PythonRuntime().available()
+    if not found:
+        yield Finding(
+            "runtimes", Verdict.FAULT, "no Python interpreter was found", "apt-get install python3, or put one on PATH"
+        )
+    for name, path in found.items():
+        yield Finding(f"runtime {name}", Verdict.OK, path)
+
+
+def isolation() -> Iterator[Finding]:
+    """What keeps functions apart."""
+    from fnrunner.sandbox.process import ProcessSandbox
+    from fnrunner.sandbox.sandbox import SandboxError
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            report = ProcessSandbox.on_this_host(Path(folder)).describe()
+        except SandboxError as error:
+            yield Finding("isolation", Verdict.FAULT, str(error), "run the worker on a host that permits it")
+            return
+    cgroups = f"cgroups v{report.cgroup_version}" if report.cgroup_version else "no cgroups"
+    mounts = "private mounts" if report.mount_namespace else "no private mounts"
+    yield Finding("isolation", Verdict.OK, f"{report.name}: {cgroups}, {mounts}; memory by {report.memory}")
+    for gap in report.gaps:
+        what, _, remedy = gap.partition(": ")
+        yield Finding("isolation", Verdict.GAP, what, remedy)
+
+
+def watches() -> Finding:
+    """How many directories of buckets can be watched."""
+    return _limit("max_user_watches", WATCHES, "directories in all buckets")
+
+
+def instances() -> Finding:
+    """How many watchers can be open."""
+    return _limit("max_user_instances", INSTANCES, "watchers on this host")
+
+
+def _limit(name: str, enough: int, counts: str) -> Finding:
+    try:
+        value = int((_INOTIFY / name).read_text())
+    except (OSError, ValueError):
+        return Finding("inotify", Verdict.GAP, f"{name} cannot be read", "buckets are scanned instead of watched")
+    if value >= enough:
+        return Finding("inotify", Verdict.OK, f"{name} {value}")
+    return Finding("inotify", Verdict.GAP, f"{name} is {value}: {counts}", f"sysctl fs.inotify.{name}={enough}")
+
+
+def open_files(limit: int) -> Finding:
+    """How many files a process may have open: two for each environment and connection."""
+    if limit == resource.RLIM_INFINITY or limit >= OPEN_FILES:
+        return Finding("open files", Verdict.OK, str(limit))
+    return Finding("open files", Verdict.GAP, f"{limit} for each process", f"ulimit -n {OPEN_FILES} before starting")
+
+
+def space(data_dir: Path) -> Finding:
+    """Whether there is room for events, logs and code, and whether it can be written."""
+    there = data_dir
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if not os.access(there, os.W_OK):
+        return Finding("data directory", Verdict.FAULT, f"{there} cannot be written", "choose another with --data-dir")
+    if free < FREE_BYTES:
+        return Finding("data directory", Verdict.GAP, f"{data_dir}: {size(free)} free", "make room, or use --data-dir")
+    return Finding("data directory", Verdict.OK, f"{data_dir}: {size(free)} free")

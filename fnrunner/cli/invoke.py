@@ -1,0 +1,109 @@
+"""`fnrunner invoke`: one call of a function, its answer on standard output."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import timedelta
+
+import click
+
+from fnrunner.cli import option
+from fnrunner.cli.client import Client, Reply, function_path
+from fnrunner.cli.error import FAILED, UsageFault
+from fnrunner.cli.option import document
+from fnrunner.cli.output import Output, clean
+
+# The longest a function may run, what a cold start and waiting for a slot may add, and some more.
+PATIENCE = timedelta(seconds=900 + 60)
+
+
+def register(app: click.Group) -> None:
+    app.add_command(invoke)
+
+
+@click.command("invoke")
+@option.function_name
+@click.option("--event", "-e", "event", metavar="JSON|@FILE|-", default="{}", help="The event.")
+@click.option("--async", "asynchronous", is_flag=True, help="Accept the event, do not wait for it.")
+@click.option("--stream", "stream", is_flag=True, help="Not supported yet: response streaming.")
+@click.option("--qualifier", "qualifier", metavar="Q", default="", help="A version or alias.")
+@click.option("--tail", "tail", is_flag=True, help="Print the last 4 KB of the log on standard error.")
+@option.as_json
+@option.endpoint
+def invoke(
+    name: str,
+    event: str,
+    asynchronous: bool,
+    stream: bool,
+    qualifier: str,
+    tail: bool,
+    as_json: bool,
+    endpoint_url: str,
+) -> int:
+    """Invoke a function and print its response. Exit status 1 on a function error.
+
+    With --json: {"status_code", "request_id", "executed_version", "function_error", "payload", "log"}.
+    """
+    if stream:
+        raise UsageFault(
+            "--stream: response streaming is not supported", "Leave --stream out: the response is then printed whole."
+        )
+    if asynchronous and tail:
+        raise UsageFault(
+            "--tail: an asynchronous event has no log to wait for", f"Use `fnrunner logs {name} --follow`."
+        )
+    headers = {"X-Amz-Invocation-Type": "Event" if asynchronous else "RequestResponse"}
+    if tail:
+        headers["X-Amz-Log-Type"] = "Tail"
+    reply = Client(endpoint_url).call(
+        "POST",
+        function_path(name, "invocations"),
+        query={"Qualifier": qualifier or None},
+        body=document(event, "--event"),
+        headers={**headers, "Content-Type": "application/json"},
+        timeout=PATIENCE,
+    )
+    output = Output(as_json)
+    (_print_accepted if asynchronous else _print_answer)(output, reply)
+    return FAILED if "x-amz-function-error" in reply.headers else 0
+
+
+def _print_accepted(output: Output, reply: Reply) -> None:
+    request_id = reply.headers.get("x-amzn-requestid", "")
+    if output.as_json:
+        output.json({"status_code": reply.status, "request_id": request_id})
+        return
+    output.line(request_id)
+    output.note(f"Accepted. `fnrunner why {request_id}` tells what became of it.")
+
+
+def _print_answer(output: Output, reply: Reply) -> None:
+    log = base64.b64decode(reply.headers.get("x-amz-log-result", ""))
+    error = reply.headers.get("x-amz-function-error", "")
+    if output.as_json:
+        output.json(
+            {
+                "status_code": reply.status,
+                "request_id": reply.headers.get("x-amzn-requestid", ""),
+                "executed_version": reply.headers.get("x-amz-executed-version", ""),
+                "function_error": error or None,
+                "payload": _value(reply.body),
+                "log": log.decode(errors="replace") or None,
+            }
+        )
+        return
+    if log:
+        output.note(clean(log.decode(errors="replace")).rstrip("\n"))
+    output.raw(reply.body if reply.body.endswith(b"\n") else reply.body + b"\n")
+    if error:
+        request_id = reply.headers.get("x-amzn-requestid", "")
+        output.note(f"The function failed. `fnrunner why {request_id}` shows its log.")
+
+
+def _value(body: bytes) -> object:
+    """The answer as JSON, or as text when the function returned something else."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")

@@ -1,0 +1,115 @@
+"""`fnrunner stream`: create, fill and list streams without an AMQP client."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+
+import click
+
+from fnrunner.cli import option
+from fnrunner.cli.client import ADMIN, Client, segment
+from fnrunner.cli.error import UsageFault
+from fnrunner.cli.output import Output
+
+BATCH = 1000
+
+
+def register(app: click.Group) -> None:
+    group = click.Group("stream", help="Create, fill and list streams.", no_args_is_help=True)
+    group.add_command(create)
+    group.add_command(put)
+    group.add_command(list_streams)
+    app.add_command(group)
+
+
+@click.command("create")
+@click.argument("name", metavar="NAME")
+@click.option("--partitions", "partitions", type=click.IntRange(1, 100), default=1, help="How many, for ever.")
+@option.as_json
+@option.endpoint
+def create(name: str, partitions: int, as_json: bool, endpoint_url: str) -> None:
+    """Create a stream; nothing changes where it exists. With --json: {"name", "arn", "partitions": [QUEUE]}."""
+    made = Client(endpoint_url).send("PUT", stream_path(name), {"partitions": partitions})
+    output = Output(as_json)
+    if as_json:
+        output.json(made)
+    output.line(made["arn"])
+
+
+@click.command("put")
+@click.argument("name", metavar="NAME")
+@click.argument("data", metavar="[DATA]", default="")
+@click.option("--key", "key", metavar="K", help="The record's key.")
+@click.option("--jsonl", "jsonl", metavar="FILE|-", default="", help='A record a line: {"key": …, "data": …}.')
+@option.as_json
+@option.endpoint
+def put(name: str, data: str, key: str | None, jsonl: str, as_json: bool, endpoint_url: str) -> None:
+    """Put records, in order within a partition. With --json: {"stored", "by_partition": {QUEUE: COUNT}}."""
+    if bool(data) == bool(jsonl):
+        raise UsageFault("Say what to put: either DATA or --jsonl", "For example: --jsonl readings.jsonl")
+    if jsonl and key is not None:
+        raise UsageFault("--key: with --jsonl each line has its own key", "Leave --key out.")
+    client, output, by_partition = Client(endpoint_url), Output(as_json), Counter[str]()
+    records = iter([{"key": key, "data": data}]) if data else _lines(jsonl)
+    while batch := list(islice(records, BATCH)):
+        # A batch is confirmed before the next is sent: what was counted here is stored.
+        by_partition.update(client.send("POST", f"{stream_path(name)}/records", {"records": batch})["by_partition"])
+    stored = by_partition.total()
+    if as_json:
+        output.json({"stored": stored, "by_partition": dict(by_partition)})
+    spread = ", ".join(f"{queue}: {count}" for queue, count in sorted(by_partition.items()) if count)
+    output.line(f"{stored} stored ({spread})" if spread else "0 stored")
+
+
+@click.command("ls")
+@option.as_json
+@option.endpoint
+def list_streams(as_json: bool, endpoint_url: str) -> None:
+    """List the streams that were created here. With --json: {"streams": [{"name", "arn", "partitions": [QUEUE]}]}."""
+    found = Client(endpoint_url).get(f"{ADMIN}/streams")
+    output = Output(as_json)
+    if as_json:
+        output.json(found)
+        return
+    output.table(
+        ("NAME", "PARTITIONS", "ARN"),
+        [[item["name"], len(item["partitions"]), item["arn"]] for item in found["streams"]],
+        empty="There are no streams yet. `fnrunner stream create NAME` makes one.",
+    )
+
+
+def stream_path(name: str) -> str:
+    """The path of a stream."""
+    return f"{ADMIN}/streams/{segment(name)}"
+
+
+def _lines(source: str) -> Iterator[dict[str, object]]:
+    import sys
+
+    try:
+        file = sys.stdin if source == "-" else open(source, encoding="utf-8")  # noqa: SIM115  closed at the end
+    except OSError as error:
+        raise UsageFault(
+            f"--jsonl: {source} cannot be read: {error.strerror}", "Name a file, or - for stdin."
+        ) from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _record(line, number)
+
+
+def _record(line: str, number: int) -> dict[str, object]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise UsageFault(
+            f"--jsonl: line {number} is not JSON: {error}", "Lines of earlier batches of 1000 were put."
+        ) from error
+    if not isinstance(record, dict) or "data" not in record or set(record) - {"key", "data"}:
+        raise UsageFault(
+            f'--jsonl: line {number} is not {{"key": …, "data": …}}', "Lines of earlier batches of 1000 were put."
+        )
+    return record

@@ -1,0 +1,294 @@
+"""Call a function and wait, or hand it an event and get a receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from broker import names, reply
+from broker.broker import Broker
+from broker.envelope import Envelope, to_message
+from broker.errors import BrokerError, EnvelopeError, NoReply, RequestReturned, Unavailable, Unroutable
+from broker.message import Message
+from broker.reply import Reply, ReplyKind
+from broker.topology import function_queues
+from fnrunner.catalogue import Catalogue
+from fnrunner.delivery.ledger import Ledger
+from fnrunner.delivery.record import AcceptedEvent
+from fnrunner.invoke import errors
+from fnrunner.invoke.payload import checked
+from fnrunner.model import limits
+from fnrunner.model.arn import FunctionRef, Home
+from fnrunner.model.function import Function
+from fnrunner.model.invocation import ThrottleReason
+from fnrunner.store.errors import StoreError
+from fnrunner.telemetry import context as trace_context
+from fnrunner.telemetry.tracing import Span, Tracing
+
+log = logging.getLogger(__name__)
+
+REPLY_MARGIN = timedelta(seconds=30)
+"""On top of the function's timeout and its init: what the broker and the worker may take."""
+
+LEDGER_PATIENCE = timedelta(seconds=10)
+
+NO_TRACE: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """``function_error`` is ``Unhandled`` or empty. ``log_tail`` is the last 4 KB of the log when it was asked for."""
+
+    request_id: str
+    payload: bytes
+    function_error: str
+    executed_version: str
+    log_tail: bytes
+    xray: str
+
+
+class Front:
+    """See the package's docstring for what is promised. ``now`` gives aware UTC."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        broker: Broker,
+        catalogue: Catalogue,
+        ledger: Ledger,
+        tracing: Tracing,
+        sync_wait: timedelta,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._home = home
+        self._broker = broker
+        self._catalogue = catalogue
+        self._ledger = ledger
+        self._tracing = tracing
+        self._sync_wait = sync_wait
+        self._now = now
+
+    async def check(self, ref: FunctionRef) -> Function:
+        """The function that ``ref`` names. Raises FunctionNotFound, WrongAccount."""
+        if ref.region and ref.region != self._home.region:
+            raise errors.FunctionNotFound(
+                f"Functions from '{ref.region}' are not reachable in this region ('{self._home.region}')"
+            )
+        if ref.account and ref.account != self._home.account:
+            raise errors.WrongAccount(f"Account {ref.account} is not served here; this is {self._home.account}")
+        function = None
+        if ref.qualifier in ("", limits.LATEST):
+            function = self._catalogue.lookup(ref.name)
+            if function is None:
+                # another process may have created it a moment ago
+                await self._catalogue.refresh()
+                function = self._catalogue.lookup(ref.name)
+        if function is None:
+            arn = self._home.function(ref.name, ref.qualifier or limits.LATEST)
+            raise errors.FunctionNotFound(f"Function not found: {arn}")
+        return function
+
+    async def accept(
+        self,
+        ref: FunctionRef,
+        payload: bytes,
+        *,
+        event_id: str | None = None,
+        source: str = "api",
+        trigger: str = "other",
+        xray: str = "",
+        trace: Mapping[str, str] = NO_TRACE,
+    ) -> str:
+        """Take an event to be run later; its request id, once the broker has confirmed it.
+
+        Raises FunctionNotFound, InvalidPayload, PayloadTooLarge, ServiceUnavailable.
+        """
+        function = await self.check(ref)
+        payload = checked(payload, asynchronous=True)
+        if (health := self._ledger.health).reason:
+            raise errors.ServiceUnavailable(
+                f"The store cannot be written: {health.reason}. The event was not accepted."
+            )
+        event_id = event_id or str(uuid.uuid4())
+        parent = trace or _carrier(xray)
+        name = f"{source} {function.name}"
+        span = self._tracing.accept(name, parent, server=source == "api", attributes={"faas.invocation_id": event_id})
+        try:
+            envelope = self._envelope(function, ref, payload, event_id, source, trigger)
+            await self._publish(envelope, span)
+            await self._write_down(envelope, span)
+        except errors.InvokeError as error:
+            span.fail(error.code, str(error))
+            raise
+        finally:
+            span.end()
+        return event_id
+
+    async def call(
+        self,
+        ref: FunctionRef,
+        payload: bytes,
+        *,
+        client_context: str = "",
+        log_tail: bool = False,
+        xray: str = "",
+        trace: Mapping[str, str] = NO_TRACE,
+    ) -> CallResult:
+        """Run it now and wait for the answer.
+
+        Raises FunctionNotFound, InvalidPayload, PayloadTooLarge, Throttled, NoWorker, ServiceUnavailable, ServiceFault.
+        """
+        function = await self.check(ref)
+        payload = checked(payload, asynchronous=False)
+        if function.reserved_concurrency == 0:
+            raise errors.Throttled(ThrottleReason.RESERVED)
+        request_id = str(uuid.uuid4())
+        span = self._tracing.accept(
+            f"invoke {function.name}",
+            trace or _carrier(xray),
+            server=True,
+            attributes={"faas.invocation_id": request_id},
+        )
+        envelope = self._envelope(function, ref, payload, request_id, "api", "http")
+        try:
+            message = to_message(_with(envelope, client_context, log_tail, span.carrier), persistent=False)
+            answer = await self._ask(function, message)
+        except errors.InvokeError as error:
+            span.fail(error.code, str(error))
+            raise
+        finally:
+            span.end()
+        return CallResult(
+            request_id=request_id,
+            payload=answer.payload,
+            function_error="Unhandled" if answer.kind is ReplyKind.ERROR else "",
+            executed_version=answer.version,
+            log_tail=answer.log_tail,
+            xray=trace_context.to_xray(trace_context.of(span.carrier)),
+        )
+
+    def _envelope(
+        self, function: Function, ref: FunctionRef, payload: bytes, event_id: str, source: str, trigger: str
+    ) -> Envelope:
+        return Envelope(
+            id=event_id,
+            function=function.name,
+            payload=payload,
+            accepted_at_ms=int(self._now().timestamp() * 1000),
+            qualifier=ref.qualifier,
+            invoked_arn=self._home.function(function.name, ref.qualifier),
+            source=source,
+            trigger=trigger,
+        )
+
+    async def _write_down(self, envelope: Envelope, span: Span) -> None:
+        """The event is the broker's already, so its id is given out even when the store takes longer than that."""
+        event = AcceptedEvent(
+            event_id=envelope.id,
+            function=envelope.function,
+            qualifier=envelope.qualifier,
+            source=envelope.source,
+            size_bytes=len(envelope.payload),
+            at_ms=envelope.accepted_at_ms,
+            traceparent=span.carrier.get("traceparent", ""),
+        )
+        try:
+            async with asyncio.timeout(LEDGER_PATIENCE.total_seconds()):
+                await asyncio.shield(asyncio.ensure_future(self._ledger.accepted(event)))
+        except (TimeoutError, StoreError) as error:
+            log.warning("event %s was accepted and is not in the ledger yet: %s", envelope.id, error)
+
+    async def _publish(self, envelope: Envelope, parent: Span) -> None:
+        queue = names.events(envelope.function)
+        span = self._tracing.publish(queue, parent.carrier, message_id=envelope.id, routing_key=queue)
+        message = to_message(_with(envelope, "", False, span.carrier))
+        try:
+            try:
+                await self._broker.publish(message, routing_key=queue)
+            except Unroutable:
+                # somebody deleted the queue: the function exists, so its queue must
+                await self._broker.declare(function_queues(envelope.function))
+                await self._broker.publish(message, routing_key=queue)
+        except BrokerError as error:
+            span.fail(type(error).__name__, str(error))
+            raise errors.ServiceUnavailable(str(error)) from error
+        finally:
+            span.end()
+
+    async def _ask(self, function: Function, message: Message) -> Reply:
+        """One request, with a second try where the first found no queue."""
+        for first in (True, False):
+            try:
+                return await self._ask_once(function, message)
+            except RequestReturned as returned:
+                if returned.reason == "unroutable" and first:
+                    await self._declare(function.name)
+                    continue
+                raise await self._refusal(function, returned) from returned
+            except NoReply as error:
+                raise errors.ServiceFault(
+                    "The worker that took this request did not answer. It may have died; see `fnrunner doctor`."
+                ) from error
+            except Unavailable as error:
+                raise errors.ServiceUnavailable(str(error)) from error
+        raise AssertionError("unreachable")
+
+    async def _ask_once(self, function: Function, message: Message) -> Reply:
+        replies = self._broker.request(
+            message,
+            queue=names.requests(function.name),
+            # a capped function takes a request at once or throttles it; others may wait for room
+            room=timedelta(0) if function.reserved_concurrency is not None else self._sync_wait,
+            timeout=self._sync_wait + function.timeout + limits.INIT_TIMEOUT + REPLY_MARGIN,
+        )
+        async for answer in replies:
+            return self._read(answer)
+        raise NoReply
+
+    async def _declare(self, function: str) -> None:
+        try:
+            await self._broker.declare(function_queues(function))
+        except BrokerError as error:
+            raise errors.ServiceUnavailable(str(error)) from error
+
+    async def _refusal(self, function: Function, returned: RequestReturned) -> errors.InvokeError:
+        try:
+            depth = await self._broker.depth(names.requests(function.name))
+        except BrokerError:
+            return errors.ServiceUnavailable(str(returned))
+        if depth.consumers == 0:
+            return errors.NoWorker(f"No worker serves {function.name}. Start one with `fnrunner worker`.")
+        capped = function.reserved_concurrency is not None
+        return errors.Throttled(ThrottleReason.RESERVED if capped else ThrottleReason.CAPACITY)
+
+    @staticmethod
+    def _read(message: Message) -> Reply:
+        try:
+            answer = reply.decode(message.body)
+        except EnvelopeError as error:
+            raise errors.ServiceFault(f"The worker's answer cannot be read: {error}") from error
+        if answer.kind is ReplyKind.THROTTLED:
+            raise errors.Throttled(ThrottleReason(answer.code))
+        if answer.kind is ReplyKind.FAULT:
+            raise errors.ServiceFault(answer.message)
+        return answer
+
+
+def _carrier(xray: str) -> Mapping[str, str]:
+    context = trace_context.from_xray(xray) if xray else None
+    return trace_context.carrier(context) if context else {}
+
+
+def _with(envelope: Envelope, client_context: str, log_tail: bool, trace: Mapping[str, str]) -> Envelope:
+    return replace(
+        envelope,
+        client_context=client_context,
+        log_tail=log_tail,
+        trace=trace,
+        xray=trace_context.to_xray(trace_context.of(trace)),
+    )

@@ -1,0 +1,78 @@
+"""The frames between a worker and a bootstrap: 13 bytes of header, then fields, then the payload.
+
+========== ===== =======================================================
+offset     bytes meaning (big-endian)
+========== ===== =======================================================
+0          1     kind, a :class:`Kind`
+1          4     sequence: the invocation it belongs to, 0 for none
+5          4     size of the fields
+9          4     size of the payload
+========== ===== =======================================================
+
+The fields of an INVOKE are texts joined by NUL, the client context last because it is the only free text.
+
+>>> split_header(header(Kind.RESULT, 7, 0, 2))
+(<Kind.RESULT: 4>, 7, 0, 2)
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final
+
+from fnrunner.model.invocation import Invocation
+
+HEADER: Final = struct.Struct(">BIII")
+
+
+class Kind(IntEnum):
+    """INVOKE goes to the bootstrap, the others come from it.
+
+    HELLO: the bootstrap runs; the payload is the interpreter's version. READY: the handler is loaded. INIT_ERROR: it is
+    not; error JSON. RESULT: the answer. ERROR: the handler's error JSON. TOO_LARGE: the answer's size in decimal.
+    """
+
+    HELLO = 1
+    READY = 2
+    INIT_ERROR = 3
+    RESULT = 4
+    ERROR = 5
+    TOO_LARGE = 6
+    INVOKE = 7
+
+
+class BadFrame(ValueError):
+    """What came over the control socket is not a frame. The function wrote to a file descriptor that is not its own."""
+
+
+def header(kind: Kind, sequence: int, fields_bytes: int, payload_bytes: int) -> bytes:
+    return HEADER.pack(kind, sequence, fields_bytes, payload_bytes)
+
+
+def split_header(data: bytes | bytearray | memoryview) -> tuple[Kind, int, int, int]:
+    """Kind, sequence, size of the fields, size of the payload.
+
+    Raises: BadFrame for an unknown kind.
+    """
+    kind, sequence, fields_bytes, payload_bytes = HEADER.unpack_from(data)
+    try:
+        return Kind(kind), sequence, fields_bytes, payload_bytes
+    except ValueError as error:
+        raise BadFrame(f"kind {kind} is unknown") from error
+
+
+def invoke_head(invocation: Invocation, sequence: int) -> bytes:
+    """Header and fields of an INVOKE; the payload follows as it is, uncopied."""
+    fields = "\0".join(
+        (
+            invocation.request_id,
+            str(invocation.deadline_ms),
+            invocation.invoked_arn,
+            invocation.xray,
+            invocation.traceparent,
+            invocation.tracestate,
+            invocation.client_context,
+        )
+    ).encode("utf-8", "surrogateescape")
+    return HEADER.pack(Kind.INVOKE, sequence, len(fields), len(invocation.payload)) + fields

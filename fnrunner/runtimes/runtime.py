@@ -1,0 +1,69 @@
+"""What a language has to say to be run: the protocol, its values and its errors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fnrunner.model.invocation import EnvironmentSpec
+
+
+class RuntimesError(Exception):
+    """A runtime could not be used."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or "").split("\n\n", 1)[0].replace("\n", " "))
+
+
+class RuntimeUnavailable(RuntimesError):
+    """The interpreter of this runtime is not on this host. Install it, or choose a runtime that `fnrunner doctor` lists."""
+
+
+class RuntimeUnknown(RuntimesError):
+    """No such runtime. Choose one that `fnrunner doctor` lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things appear inside an environment, as absolute paths: ``/var/task``, ``/var/runtime`` and ``/tmp`` where
+    the sandbox can arrange it, otherwise the real directories.
+    """
+
+    task_root: str
+    runtime_directory: str
+    temporary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The program to start. ``variables`` is the whole environment; nothing is inherited."""
+
+    argv: tuple[str, ...]
+    variables: Mapping[str, str] = field(repr=False)
+
+
+class Runtime(Protocol):
+    """One language in all its versions."""
+
+    @property
+    def runtime_directory(self) -> str:
+        """The directory on the host that holds the bootstrap."""
+
+    def serves(self, name: str) -> bool:
+        """Whether ``name`` (``python3.12``) is a version of this language, installed or not."""
+
+    def available(self) -> Mapping[str, str]:
+        """Runtime names this host can run, and the path of each one's interpreter."""
+
+    def interpreter(self, name: str) -> str:
+        """The path of the interpreter.
+
+        Raises: RuntimeUnknown, RuntimeUnavailable.
+        """
+
+    def launch(
+        self, spec: EnvironmentSpec, layout: Layout, *, interpreter: str, control_fd: int, log_stream: str
+    ) -> Launch:
+        """The command that serves ``spec`` over the inherited socket ``control_fd``."""

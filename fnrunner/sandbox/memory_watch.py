@@ -1,0 +1,39 @@
+"""The memory limit where no cgroup enforces it: one look at the process table for all environments, several times a second.
+
+A function that allocates faster than that is stopped by its RLIMIT_DATA.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from fnrunner.sandbox import process_tree
+from fnrunner.sandbox.started import StartedProcess
+
+
+class MemoryWatch:
+    """Kills trees that have outgrown their limit. It runs only while there is something to watch."""
+
+    def __init__(self, interval: timedelta = timedelta(milliseconds=200)) -> None:
+        self._interval_s = interval.total_seconds()
+        self._processes: set[StartedProcess] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, process: StartedProcess) -> None:
+        """Watch it until it is removed."""
+        self._processes.add(process)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._processes:
+            await asyncio.sleep(self._interval_s)
+            self._processes = {process for process in self._processes if not process.removed}
+            if not self._processes:
+                return
+            entries = await asyncio.to_thread(process_tree.table)
+            over = [process for process in self._processes if not process.removed and process.observe(entries)]
+            for process in over:
+                self._processes.discard(process)
+                await process.kill_tree()

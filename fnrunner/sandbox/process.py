@@ -1,0 +1,238 @@
+"""The sandbox of plain processes: cgroups, a mount namespace and resource limits, as far as the host permits each."""
+
+from __future__ import annotations
+
+import ctypes
+import marshal
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from fnrunner.model.limits import MB
+from fnrunner.runtimes.runtime import Layout
+from fnrunner.sandbox import cgroups, process_tree
+from fnrunner.sandbox.cgroups import Cgroup, Hierarchy
+from fnrunner.sandbox.memory_watch import MemoryWatch
+from fnrunner.sandbox.ownership import MARKER, Owner
+from fnrunner.sandbox.sandbox import Command, Limits, SandboxReport, SandboxUnavailable
+from fnrunner.sandbox.started import StartedProcess, delete_tree
+
+LAUNCHER = Path(__file__).resolve().with_name("launcher.py")
+PR_SET_CHILD_SUBREAPER = 36
+INSIDE = Layout(task_root="/var/task", runtime_directory="/var/runtime", temporary="/tmp")  # noqa: S108 - its name inside
+DATA_SLACK = 1024 * MB
+USER_PROCESSES_FACTOR = 4
+
+
+class ProcessSandbox:
+    """Implements Sandbox. Directories of environments are made below ``root`` and removed with them."""
+
+    def __init__(self, root: Path, *, cgroups: Hierarchy | None, mount_namespace: bool) -> None:
+        """``root`` is absolute. Use ``on_this_host``, which finds out what the other two can be."""
+        self._root = root
+        self._cgroups = cgroups
+        self._mount_namespace = mount_namespace
+        self._owner = Owner.this_process()
+        self._watch = None if cgroups else MemoryWatch()
+        self._python: str = getattr(sys, "_base_executable", None) or sys.executable
+
+    @classmethod
+    def on_this_host(cls, root: Path) -> Self:
+        """With everything this host permits. Raises SandboxUnavailable where ``root`` cannot be written."""
+        root = root.absolute()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SandboxUnavailable(f"{root} cannot be written: choose another --data-dir ({error})") from error
+        sandbox = cls(root, cgroups=cgroups.discover(), mount_namespace=False)
+        sandbox._mount_namespace = sandbox._can_mount()
+        return sandbox
+
+    def describe(self) -> SandboxReport:
+        version = self._cgroups.version if self._cgroups else 0
+        gaps = []
+        if not version:
+            gaps.append(
+                "memory and process limits are per process, not per function: make /sys/fs/cgroup writable "
+                "(run as root, under systemd with Delegate=yes, or in a privileged container)"
+            )
+        if not self._mount_namespace:
+            gaps.append("functions see this host's files and /tmp: run as root or grant CAP_SYS_ADMIN")
+        return SandboxReport(
+            name="process",
+            cgroup_version=version,
+            mount_namespace=self._mount_namespace,
+            parent_death_signal=True,
+            memory="cgroup" if version else "RLIMIT_DATA and polling",
+            tree_kill={0: "process table", 1: "cgroup.procs", 2: "cgroup.kill"}[version],
+            gaps=tuple(gaps),
+        )
+
+    def sweep(self) -> int:
+        """Kill what outlived dead workers, then remove their cgroups and directories."""
+        removed = 0
+        for group in self._cgroups.abandoned(self._owner) if self._cgroups else ():
+            group.kill_now()
+            removed += 1
+        orphans = [pid for pid, name in process_tree.markers(MARKER.encode()) if self._owner.abandoned(name)]
+        process_tree.kill(orphans)
+        removed += len(orphans)
+        for directory in self._root.iterdir() if self._root.exists() else ():
+            if self._owner.abandoned(directory.name):
+                delete_tree(directory)
+                removed += 1
+        return removed
+
+    def layout(self, environment_id: str, *, code_directory: str, runtime_directory: str, interpreter: str) -> Layout:
+        temporary = str(self._directory(environment_id) / "tmp")
+        if not self._mount_namespace:
+            return Layout(os.path.realpath(code_directory), runtime_directory, temporary)
+        if Path(interpreter).is_relative_to(INSIDE.temporary):
+            return Layout(INSIDE.task_root, INSIDE.runtime_directory, temporary)  # it must stay visible
+        return INSIDE
+
+    async def start(self, command: Command) -> StartedProcess:
+        if self._watch is not None:
+            _adopt_orphans()
+        directory = self._directory(command.environment_id)
+        group: Cgroup | None = None
+        popen: subprocess.Popen[bytes] | None = None
+        try:
+            self._make_directories(directory)
+            if self._cgroups:
+                group = self._cgroups.create(
+                    self._owner.name(command.environment_id),
+                    memory_mb=command.limits.memory_mb,
+                    processes=command.limits.processes,
+                )
+            popen = self._spawn(self._plan(command, directory, group), command)
+            process = StartedProcess(
+                popen,
+                directory=directory,
+                cgroup=group,
+                marker=self._marker(command.environment_id).encode(),
+                memory_mb=command.limits.memory_mb,
+            )
+        except OSError as error:
+            if popen:
+                popen.kill()
+                popen.wait()
+            if group:
+                group.remove_now()
+            delete_tree(directory)
+            raise SandboxUnavailable(f"no process could be started: {error}. Run `fnrunner doctor`") from error
+        if self._watch is not None:
+            self._watch.add(process)
+        return process
+
+    def _directory(self, environment_id: str) -> Path:
+        return self._root / self._owner.name(environment_id)
+
+    def _marker(self, environment_id: str) -> str:
+        return f"{MARKER}={self._owner.name(environment_id)}"
+
+    @staticmethod
+    def _make_directories(directory: Path) -> None:
+        (directory / "stage").mkdir(parents=True)
+        (directory / "tmp").mkdir()
+        (directory / "tmp").chmod(0o1777)
+
+    def _plan(self, command: Command, directory: Path, group: Cgroup | None) -> dict[str, Any]:
+        layout = command.layout
+        read_only = {
+            layout.task_root: command.code_directory,
+            layout.runtime_directory: command.runtime_directory,
+        }
+        return {
+            "probe": False,
+            "parent": os.getpid(),
+            "cgroups": group.entrances if group else (),
+            "mount_namespace": self._mount_namespace,
+            "read_only": read_only,
+            "visible": [path for path in command.directories if Path(path).is_relative_to(INSIDE.temporary)],
+            "stage": str(directory / "stage"),
+            "tmp": str(directory / "tmp") if layout.temporary == INSIDE.temporary else "",
+            "limits": _resource_limits(command.limits, bounded_by_cgroup=group is not None),
+            "directory": layout.task_root,
+            "argv": command.argv,
+            "variables": {**command.variables, MARKER: self._owner.name(command.environment_id)},
+        }
+
+    def _spawn(self, plan: Mapping[str, Any], command: Command) -> subprocess.Popen[bytes]:
+        # In the caller's thread, because the kernel's parent death signal follows the thread that forked.
+        with _stdin_of(plan) as stdin:
+            return subprocess.Popen(
+                self._launcher(),
+                stdin=stdin,
+                stdout=command.output_fd,
+                stderr=command.output_fd,
+                pass_fds=command.inherited_fds,
+                start_new_session=True,
+                cwd="/",
+                env=_launcher_variables(),
+            )
+
+    def _launcher(self) -> list[str]:
+        return [self._python, "-I", "-S", "-E", str(LAUNCHER)]
+
+    def _can_mount(self) -> bool:
+        """Try it in a process that ends at once."""
+        directory = self._directory("probe")
+        try:
+            self._make_directories(directory)
+            targets = dict.fromkeys((INSIDE.task_root, INSIDE.runtime_directory), str(LAUNCHER.parent))
+            plan = {"probe": True, "parent": os.getpid(), "cgroups": (), "mount_namespace": True, "read_only": targets}
+            plan |= {"visible": [], "stage": str(directory / "stage"), "tmp": str(directory / "tmp")}
+            with _stdin_of(plan) as stdin:
+                tried = subprocess.run(
+                    self._launcher(), stdin=stdin, capture_output=True, check=False, env=_launcher_variables()
+                )
+            return tried.returncode == 0
+        except OSError:
+            return False
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _stdin_of(plan: Mapping[str, Any]) -> Iterator[int]:
+    """A file in memory with the plan, to be the launcher's stdin."""
+    descriptor = os.memfd_create("plan")
+    try:
+        data = marshal.dumps(dict(plan))
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _launcher_variables() -> dict[str, str]:
+    """Nothing of the function's: its variables must not reach a program outside the sandbox."""
+    return {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+
+
+def _resource_limits(limits: Limits, *, bounded_by_cgroup: bool) -> dict[str, int]:
+    chosen = {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_FSIZE": limits.file_mb * MB,
+        "RLIMIT_STACK": 8 * MB,
+    }
+    if not bounded_by_cgroup:
+        # Reserved address space counts, such as thread stacks: hence the slack; the watch is the exact one.
+        chosen["RLIMIT_DATA"] = limits.memory_mb * MB + DATA_SLACK
+        # It counts everything the user runs, not only this function.
+        chosen["RLIMIT_NPROC"] = limits.processes * USER_PROCESSES_FACTOR
+    return chosen
+
+
+def _adopt_orphans() -> None:
+    """Make this process the parent of what its descendants detach, so that it stays in reach."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

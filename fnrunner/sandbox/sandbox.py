@@ -1,0 +1,119 @@
+"""The port: start a command in a sandbox, wait for it, kill its whole tree, remove what it left."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fnrunner.runtimes.runtime import Layout
+
+
+class SandboxError(Exception):
+    """The sandbox could not be used."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or "").split("\n\n", 1)[0].replace("\n", " "))
+
+
+class SandboxUnavailable(SandboxError):
+    """No process could be started in a sandbox. Run `fnrunner doctor`: it says what this host lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``memory_mb`` bounds the tree; ``file_mb`` bounds one file; the counts bound the tree where the host permits."""
+
+    memory_mb: int
+    file_mb: int
+    processes: int
+    open_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run. ``environment_id`` names it on this host; ``variables`` is its whole environment.
+
+    ``output_fd`` becomes its stdout and stderr, ``inherited_fds`` stay open under their own numbers.
+    ``directories`` on the host stay visible at their own paths, read and write.
+    ``code_directory`` and ``runtime_directory`` are on the host, and are seen where ``layout`` says.
+    """
+
+    environment_id: str
+    argv: tuple[str, ...]
+    variables: Mapping[str, str] = field(repr=False)
+    code_directory: str
+    runtime_directory: str
+    layout: Layout
+    limits: Limits
+    output_fd: int
+    inherited_fds: tuple[int, ...]
+    directories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxReport:
+    """What this host gives. ``gaps`` are sentences, each with its remedy; empty means nothing is missing.
+
+    ``cgroup_version`` is 0 without cgroups; ``memory`` and ``tree_kill`` name the mechanism.
+    """
+
+    name: str
+    cgroup_version: int
+    mount_namespace: bool
+    parent_death_signal: bool
+    memory: str
+    tree_kill: str
+    gaps: tuple[str, ...] = ()
+
+
+class SandboxProcess(Protocol):
+    """A started command and all its descendants."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """As in subprocess: negative is a signal; None while it runs."""
+
+    async def wait(self) -> int:
+        """Wait until the command itself has ended; its descendants may still run."""
+
+    def terminate(self) -> None:
+        """Ask the command itself to end (SIGTERM). Harmless when it has ended."""
+
+    def kill(self) -> None:
+        """Kill the command itself at once; its descendants follow with ``kill_tree``. Harmless when it has ended."""
+
+    async def kill_tree(self) -> None:
+        """Kill the command and every descendant, detached ones too; returns when none is left."""
+
+    def memory_peak_bytes(self) -> int:
+        """The most memory the tree has used so far, as well as the host can tell."""
+
+    def out_of_memory(self) -> bool:
+        """Whether something of the tree was killed because of the memory limit."""
+
+    async def remove(self) -> None:
+        """Kill the tree and remove what belongs to it on the host: directories, cgroups. Idempotent."""
+
+
+class Sandbox(Protocol):
+    """Makes processes. One serves all functions of a worker."""
+
+    def describe(self) -> SandboxReport:
+        """What this host gives. Starts short-lived probes, changes nothing."""
+
+    def sweep(self) -> int:
+        """Remove what dead workers of this host left behind: the number of things removed. Call it at worker start."""
+
+    def layout(self, environment_id: str, *, code_directory: str, runtime_directory: str, interpreter: str) -> Layout:
+        """Where things will appear inside; give it back in the Command."""
+
+    async def start(self, command: Command) -> SandboxProcess:
+        """Returns once the process exists; that it runs is for its own protocol to say.
+
+        Raises: SandboxUnavailable.
+        """

@@ -1,0 +1,226 @@
+"""The one reader of the environment: validated at once, every mistake reported, passed down.
+
+>>> Settings.read({"FNRUNNER_RETRY_DELAYS_S": "0.5,1"}).retry_delays
+(datetime.timedelta(microseconds=500000), datetime.timedelta(seconds=1))
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from fnrunner.model.arn import Home
+
+
+class SettingsError(ValueError):
+    """Some settings are wrong. Each line names one and says what it takes."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+def default_capacity() -> int:
+    """How many environments a worker runs at once when nobody says: eight a core, at least 16."""
+    return max(16, 8 * (os.cpu_count() or 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``broker_url`` ``embedded:`` or ``amqp(s)://``; ``store_url`` an SQLAlchemy URL; ``artifacts_url`` ``file:///``.
+
+    ``retry_delays`` are the waits before the first, second, … retry of a function error: their count is not a limit,
+    the last one repeats. ``sync_wait`` is how long a synchronous call of an uncapped function may wait for room.
+    ``health_port`` is where a worker or a
+    sources process answers /readyz. ``idle_timeout`` is how long an unused environment is kept. ``history``: how long logs and finished events are kept.
+    """
+
+    data_dir: Path
+    broker_url: str = field(default="embedded:", repr=False)
+    store_url: str = field(default="", repr=False)
+    artifacts_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = 9000
+    home: Home = field(default_factory=Home)
+    auth: str = "off"
+    retry_delays: tuple[timedelta, ...] = (timedelta(seconds=60), timedelta(seconds=120))
+    backoff_first: timedelta = timedelta(seconds=1)
+    worker_capacity: int = field(default_factory=default_capacity)
+    zone: str = ""
+    sandbox: str = "auto"
+    buckets: Mapping[str, str] = field(default_factory=dict)
+    sync_wait: timedelta = timedelta(seconds=10)
+    idle_timeout: timedelta = timedelta(minutes=5)
+    drain_timeout: timedelta = timedelta(seconds=60)
+    history: timedelta = timedelta(days=7)
+    otlp_endpoint: str = ""
+    trust_network: bool = False
+    health_port: int | None = None
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """Raises SettingsError with every mistake, not only the first. Unknown ``FNRUNNER_`` names are mistakes."""
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        for name, (target, convert, takes) in _READERS.items():
+            if (text := environ.get(name, "")) != "":
+                try:
+                    values[target] = convert(text)
+                except ValueError as error:
+                    shown = "" if name in _SECRET else f"{text!r} "
+                    problems.append(f"{name}: {shown}is not {takes}" + (f" ({error})" if str(error) else ""))
+        known = set(_READERS) | _ELSEWHERE
+        problems += [
+            f"{name}: no such setting; see the README's table of settings"
+            for name in environ
+            if name.startswith("FNRUNNER_") and name not in known and not name.startswith("FNRUNNER_TEST_")
+        ]
+        home = Home(values.pop("region", "us-east-1"), values.pop("account", "000000000000"))
+        values.setdefault("data_dir", Path(".fnrunner").absolute())
+        settings = cls(**values, home=home)
+        problems += _contradictions(settings)
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @property
+    def store(self) -> str:
+        """The SQLAlchemy URL of the store, by default a SQLite file in the data directory."""
+        return self.store_url or f"sqlite:///{self.data_dir / 'store.sqlite'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """The directory of artifacts."""
+        return Path(urlsplit(self.artifacts_url).path) if self.artifacts_url else self.data_dir / "artifacts"
+
+
+def _seconds(text: str) -> timedelta:
+    value = float(text)
+    if not 0 <= value <= 86_400 * 365:
+        raise ValueError("out of range")
+    return timedelta(seconds=value)
+
+
+def _delays(text: str) -> tuple[timedelta, ...]:
+    if not (delays := tuple(_seconds(part) for part in text.split(","))):
+        raise ValueError
+    return delays
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not low <= (value := int(text)) <= high:
+            raise ValueError("out of range")
+        return value
+
+    return convert
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return convert
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError
+        return text
+
+    return convert
+
+
+def _artifacts(text: str) -> str:
+    if text.startswith("s3://"):
+        raise ValueError("artifacts in S3 are not supported yet: use file:///")
+    return _matching(r"file:///.+")(text)
+
+
+def parse_buckets(text: str) -> dict[str, str]:
+    """``name=dir,…`` as a mapping of names to absolute directories. Raises ValueError.
+
+    >>> parse_buckets("photos=/srv/photos")
+    {'photos': '/srv/photos'}
+    """
+    pairs = dict(part.split("=", 1) for part in text.split(",") if part.strip())
+    for name, directory in pairs.items():
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+            raise ValueError(f"{name!r} is no bucket name: 3 to 63 of a-z 0-9 . -")
+        if not directory:
+            raise ValueError(f"bucket {name} has no directory")
+    return {name: str(Path(directory).absolute()) for name, directory in pairs.items()}
+
+
+_DURATION = "a number of seconds"
+_READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "FNRUNNER_DATA_DIR": ("data_dir", lambda text: Path(text).absolute(), "a directory"),
+    "FNRUNNER_BROKER_URL": ("broker_url", _matching(r"embedded:|amqps?://.+"), "embedded:, amqp://… or amqps://…"),
+    "FNRUNNER_STORE_URL": (
+        "store_url",
+        _matching(r"(sqlite:///|postgresql(\+psycopg)?://).+"),
+        "sqlite:///… or postgresql://…",
+    ),
+    "FNRUNNER_ARTIFACTS_URL": ("artifacts_url", _artifacts, "file:///…"),
+    "FNRUNNER_HOST": ("host", _matching(r"[A-Za-z0-9.:_-]+"), "a host name or address"),
+    "FNRUNNER_PORT": ("port", _whole(0, 65_535), "a port, 0 to 65535"),
+    "FNRUNNER_REGION": ("region", _matching(r"[a-z]{2}(-[a-z]+)+-\d"), "a region such as us-east-1"),
+    "FNRUNNER_ACCOUNT_ID": ("account", _matching(r"\d{12}"), "twelve digits"),
+    "FNRUNNER_AUTH": ("auth", _one_of("off"), "off (iam is not supported yet)"),
+    "FNRUNNER_RETRY_DELAYS_S": ("retry_delays", _delays, "seconds separated by commas, such as 60,120"),
+    "FNRUNNER_BACKOFF_FIRST_S": ("backoff_first", _seconds, _DURATION),
+    "FNRUNNER_WORKER_CAPACITY": ("worker_capacity", _whole(1, 10_000), "a whole number from 1 to 10000"),
+    "FNRUNNER_ZONE": ("zone", _matching(r"[A-Za-z0-9._-]{1,64}"), "a label of letters, digits, . _ -"),
+    "FNRUNNER_SANDBOX": ("sandbox", _one_of("auto", "process"), "auto or process"),
+    "FNRUNNER_BUCKETS": ("buckets", parse_buckets, "name=dir,…"),
+    "FNRUNNER_SYNC_WAIT_S": ("sync_wait", _seconds, _DURATION),
+    "FNRUNNER_IDLE_TIMEOUT_S": ("idle_timeout", _seconds, _DURATION),
+    "FNRUNNER_DRAIN_TIMEOUT_S": ("drain_timeout", _seconds, _DURATION),
+    "FNRUNNER_HISTORY_S": ("history", _seconds, _DURATION),
+    "FNRUNNER_HEALTH_PORT": ("health_port", _whole(0, 65_535), "a port, 0 to 65535"),
+    "FNRUNNER_TRUST_NETWORK": ("trust_network", lambda text: _one_of("0", "1")(text) == "1", "0 or 1"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("otlp_endpoint", _matching(r"https?://.+"), "http://… or https://…"),
+}
+_SECRET = {"FNRUNNER_BROKER_URL", "FNRUNNER_STORE_URL"}
+_ELSEWHERE = {"FNRUNNER_ENDPOINT_URL"}
+
+
+def safe(url: str) -> str:
+    """The URL without the password, to be shown.
+
+    >>> safe("amqp://guest:secret@host:5672/")
+    'amqp://guest:***@host:5672/'
+    """
+    return re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", url)
+
+
+def loopback(host: str) -> bool:
+    """Whether the address can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    problems = []
+    if settings.auth == "off" and not loopback(settings.host) and not settings.trust_network:
+        problems.append(
+            f"FNRUNNER_HOST: {settings.host} can be reached from other machines, and nothing checks who calls. Listen "
+            "on 127.0.0.1, or set FNRUNNER_TRUST_NETWORK=1 where the network lets only friends in (as compose.yaml does)"
+        )
+    if settings.broker_url != "embedded:" and not urlsplit(settings.broker_url.split(",")[0]).hostname:
+        problems.append("FNRUNNER_BROKER_URL: it names no host")
+    return problems

@@ -1,0 +1,1 @@
+"""Alembic's scripts. Each revision in ``versions`` is written by hand and is never changed once released."""

@@ -1,0 +1,212 @@
+"""Every table. Times are epoch milliseconds; JSON documents are text, so that both databases store the same bytes."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_id = BigInteger().with_variant(Integer, "sqlite")
+
+function = Table(
+    "function",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("revision_id", String(36), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("document", Text, nullable=False),
+    comment="document: the Function as JSON; revision_id guards concurrent updates",
+)
+
+event_invoke_config = Table(
+    "event_invoke_config",
+    metadata,
+    Column("function", String(64), primary_key=True),
+    Column("qualifier", String(128), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
+bucket = Table(
+    "bucket",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("directory", Text, nullable=False),
+)
+
+notification = Table(
+    "notification",
+    metadata,
+    Column("function", String(64), primary_key=True),
+    Column("id", String(255), primary_key=True),
+    Column("bucket", String(63), nullable=False, index=True),
+    Column("document", Text, nullable=False),
+    comment="ids are the user's: two functions may use the same one",
+)
+
+broker_queue = Table(
+    "broker_queue",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    comment="queues and streams that users created, so that they can be listed",
+)
+
+seen_object = Table(
+    "seen_object",
+    metadata,
+    Column("bucket", String(63), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("inode", BigInteger, nullable=False),
+    Column("etag", String(64), nullable=False),
+    comment="the watcher's checkpoint: what has been announced of each object",
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("source", String(255), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+
+accepted = Table(
+    "accepted",
+    metadata,
+    Column("id", _id, primary_key=True, autoincrement=True),
+    Column("event_id", String(64), nullable=False, index=True),
+    Column("function", String(64), nullable=False),
+    Column("qualifier", String(128), nullable=False),
+    Column("source", String(255), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("traceparent", String(64), nullable=False),
+    Index(None, "function", "at_ms"),
+    comment="one row for each event whose acceptance was answered",
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("id", _id, primary_key=True, autoincrement=True),
+    Column("event_id", String(64), nullable=False),
+    Column("function", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("error_type", String(255), nullable=False),
+    Column("error_message", Text, nullable=False),
+    Column("retry_in_ms", BigInteger),
+    Column("duration_ms", Float, nullable=False),
+    Column("billed_ms", Integer, nullable=False),
+    Column("memory_mb", Integer, nullable=False),
+    Column("max_memory_mb", Integer, nullable=False),
+    Column("init_ms", Float),
+    Column("cold_reason", String(16), nullable=False),
+    Column("log_stream", String(128), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("worker", String(128), nullable=False),
+    Column("traceparent", String(64), nullable=False),
+    Index(None, "event_id", "function", "outcome", "kind"),
+    Index(None, "function", "ended_ms"),
+    comment="one row for each run or refusal; kind: event, request; "
+    "outcome: succeeded, failed, throttled, faulted, died, expired",
+)
+
+log = Table(
+    "log",
+    metadata,
+    Column("id", _id, primary_key=True, autoincrement=True),
+    Column("function", String(64), nullable=False),
+    Column("event_id", String(64), nullable=False, index=True),
+    Column("log_stream", String(128), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Index(None, "function", "at_ms"),
+    comment="what functions wrote; START, END and REPORT lines are made from the attempts when shown",
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("id", _id, primary_key=True, autoincrement=True),
+    Column("event_id", String(64), nullable=False),
+    Column("redrives", Integer, nullable=False),
+    Column("function", String(64), nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("error_type", String(255), nullable=False),
+    Column("error_message", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("traceparent", String(64), nullable=False),
+    UniqueConstraint("event_id", "redrives", "function"),
+    Index(None, "function", "state", "id"),
+    comment="state: held, redriving, redriven, purged; "
+    "reason: a destination record's condition, or why it could not be read",
+)
+
+settled_total = Table(
+    "settled_total",
+    metadata,
+    Column("function", String(64), primary_key=True),
+    Column("succeeded", BigInteger, nullable=False),
+    Column("dead_lettered", BigInteger, nullable=False),
+    Column("expired", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    comment="finished events whose rows have been pruned, so that the audit still balances",
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("zone", String(64), nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("heartbeat_ms", BigInteger, nullable=False),
+    Column("stopped_ms", BigInteger),
+    Column("died_ms", BigInteger),
+    Column("in_flight", Text, nullable=False),
+    comment="stopped_ms: it drained; died_ms: it was found dead without having drained",
+)
+
+trial = Table(
+    "trial",
+    metadata,
+    Column("event_id", String(64), primary_key=True),
+    Column("redrives", Integer, primary_key=True),
+    Column("worker", String(128), nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    comment="a suspect that runs alone: if the worker named here dies, the event did it",
+)

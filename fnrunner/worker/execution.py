@@ -1,0 +1,105 @@
+"""The value that travels down the pipeline, and what is remembered of deliveries while they are here."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import Enum
+
+from broker.broker import Delivery
+from broker.envelope import Envelope
+from fnrunner.concurrency.permits import Lease
+from fnrunner.delivery.retry import Decision
+from fnrunner.model.function import Function
+from fnrunner.model.invocation import Answer, EnvironmentSpec
+from fnrunner.telemetry.tracing import Span
+
+
+class Kind(Enum):
+    """EVENT is asynchronous: accepted, retried, dead-lettered. REQUEST is synchronous: answered once."""
+
+    EVENT = "event"
+    REQUEST = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One delivery on its way. Fields are filled from top to bottom by the steps of the pipeline."""
+
+    delivery: Delivery
+    kind: Kind
+    envelope: Envelope
+    span: Span
+    started_ms: int
+    function: Function | None = None
+    spec: EnvironmentSpec | None = None
+    lease: Lease | None = None
+    answer: Answer | None = None
+    decision: Decision | None = None
+
+    @property
+    def version(self) -> str:
+        return self.function.version if self.function else ""
+
+    @property
+    def digest(self) -> str:
+        return self.function.code.digest if self.function else ""
+
+
+Key = tuple[str, int, int, int]
+
+
+def key_of(envelope: Envelope) -> Key:
+    """What makes two deliveries the same piece of work: a retry or a redrive of an event is another one."""
+    return envelope.id, envelope.redrives, envelope.attempt, envelope.throttles
+
+
+class Admission(Enum):
+    """NEW: run it. JOINED: the same work runs here; it will be settled with it. SETTLED: the same work was settled here."""
+
+    NEW = "new"
+    JOINED = "joined"
+    SETTLED = "settled"
+
+
+@dataclass(slots=True)
+class InFlight:
+    """Which work is here. It keeps a redelivery from running what already runs or has been settled in this process.
+
+    ``remembered`` bounds how much settled work is kept in mind; only work whose acknowledgement was lost is.
+    """
+
+    remembered: int = 10_000
+    _running: dict[Key, list[Delivery]] = field(default_factory=dict)
+    _settled: OrderedDict[Key, None] = field(default_factory=OrderedDict)
+
+    def admit(self, envelope: Envelope, delivery: Delivery) -> Admission:
+        key = key_of(envelope)
+        if key in self._settled:
+            return Admission.SETTLED
+        if (deliveries := self._running.get(key)) is not None:
+            deliveries.append(delivery)
+            return Admission.JOINED
+        self._running[key] = [delivery]
+        return Admission.NEW
+
+    def deliveries(self, envelope: Envelope) -> list[Delivery]:
+        """All deliveries of this work, oldest first."""
+        return self._running.get(key_of(envelope), [])
+
+    def leave(self, envelope: Envelope) -> None:
+        """The work is over or given back."""
+        self._running.pop(key_of(envelope), None)
+
+    def remember(self, envelope: Envelope) -> None:
+        """It was settled, but the broker did not hear so: it will come again."""
+        self._settled[key_of(envelope)] = None
+        while len(self._settled) > self.remembered:
+            self._settled.popitem(last=False)
+
+    def count(self) -> dict[str, int]:
+        """How much work is here, all functions together under the empty name is not kept: one entry an id."""
+        return {key[0]: len(deliveries) for key, deliveries in self._running.items()}
+
+    def __len__(self) -> int:
+        return len(self._running)

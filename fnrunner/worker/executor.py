@@ -1,0 +1,236 @@
+"""The whole life of an event in a worker: decode → admit → resolve → reserve → run → classify → settle → report.
+
+Each step takes and returns an :class:`Execution`. Only ``settle`` publishes or acknowledges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from broker import names, reply
+from broker.broker import Delivery
+from broker.envelope import decode
+from broker.errors import BrokerError, DeliveryLost, EnvelopeError, EnvelopeTooNew
+from fnrunner.catalogue import Catalogue
+from fnrunner.concurrency.permits import ConcurrencyGate
+from fnrunner.delivery import retry
+from fnrunner.delivery.ledger import Ledger
+from fnrunner.model.invocation import Answer, Expired, SystemFault, Throttled, WorkerDied
+from fnrunner.telemetry.tracing import Tracing
+from fnrunner.worker.alone import AloneGate
+from fnrunner.worker.execution import Admission, Execution, InFlight, Kind
+from fnrunner.worker.invoker import Invoker
+from fnrunner.worker.report import Reporter
+from fnrunner.worker.settlement import Settlement
+from fnrunner.worker.suspects import Suspects, Verdict
+
+log = logging.getLogger(__name__)
+
+UPGRADE_WAIT = timedelta(seconds=32)
+"""How long an envelope of a newer release is put aside for a worker that reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long a delivery that is here may wait for a slot before it counts as throttled."""
+
+    event: timedelta = timedelta(seconds=30)
+    capped_event: timedelta = timedelta(seconds=1)
+    request: timedelta = timedelta(seconds=10)
+
+
+class Executor:
+    """Runs deliveries. One for each worker process; ``execute`` is called once for each delivery, many at a time."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        gate: ConcurrencyGate,
+        invoker: Invoker,
+        ledger: Ledger,
+        settlement: Settlement,
+        suspects: Suspects,
+        tracing: Tracing,
+        reporter: Reporter,
+        waits: Waits,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._catalogue = catalogue
+        self._gate = gate
+        self._invoker = invoker
+        self._ledger = ledger
+        self._settlement = settlement
+        self._suspects = suspects
+        self._tracing = tracing
+        self._reporter = reporter
+        self._waits = waits
+        self._now_ms = now_ms
+        self._turn = AloneGate()
+        self.in_flight = InFlight()
+
+    async def execute(self, delivery: Delivery, kind: Kind) -> None:
+        """Take one delivery from arrival to settlement. Raises nothing but cancellation, which leaves it unsettled."""
+        execution = await self._decode(delivery, kind)
+        if execution is None:
+            return
+        try:
+            if kind is Kind.REQUEST:
+                await self._answer(execution)
+            elif await self._admit(execution):
+                await self._carry_out(execution)
+        finally:
+            execution.span.end()
+
+    async def _carry_out(self, execution: Execution) -> None:
+        try:
+            verdict = await self._suspects.judge(execution.envelope, execution.delivery)
+            if verdict is Verdict.GUILTY:
+                execution = replace(self._resolve(execution), answer=Answer(WorkerDied()))
+            else:
+                execution = await self._perform(execution, alone=verdict is Verdict.ALONE)
+            execution = await self._settle(self._classify(execution))
+            if verdict is not Verdict.ORDINARY:
+                await self._suspects.end(execution.envelope)
+            await self._acknowledge(execution)
+            self._reporter.ended(execution)
+        finally:
+            self.in_flight.leave(execution.envelope)
+
+    async def _answer(self, execution: Execution) -> None:
+        """A request: its caller waits, so it is answered whatever happens and never retried."""
+        if execution.delivery.redelivered:
+            fault = SystemFault("WorkerDied", "The worker that ran this request died. The function may have run.")
+            execution = replace(self._resolve(execution), answer=Answer(fault))
+        else:
+            execution = await self._perform(execution, alone=False)
+        await self._settlement.reply(execution, self._now_ms(), self._reporter.log_tail(execution))
+        self._reporter.ended(execution)
+
+    async def _perform(self, execution: Execution, *, alone: bool) -> Execution:
+        async with self._turn.pass_through(alone=alone):
+            if alone:
+                await self._suspects.begin(execution.envelope)
+            execution = self._resolve(execution)
+            if execution.answer is None:
+                execution = await self._reserve(execution)
+            if execution.answer is None:
+                execution = await self._run(execution)
+        return execution
+
+    async def _decode(self, delivery: Delivery, kind: Kind) -> Execution | None:
+        """An execution, or None when the message has been put aside because it cannot be read."""
+        message = delivery.message
+        try:
+            envelope = decode(message.body)
+        except EnvelopeError as error:
+            await self._put_aside(delivery, kind, error)
+            return None
+        last = (envelope.attempts[-1].traceparent,) if envelope.attempts else ()
+        span = self._tracing.process(
+            delivery.queue,
+            envelope.trace,
+            message_id=envelope.id,
+            attempt=envelope.attempt + 1,
+            links=last,
+        )
+        return Execution(delivery, kind, envelope, span, self._now_ms())
+
+    async def _put_aside(self, delivery: Delivery, kind: Kind, error: EnvelopeError) -> None:
+        """What cannot be read: a newer release's waits for a newer worker, anything else is a dead letter."""
+        log.warning("a message on %s cannot be read: %s", delivery.queue, error)
+        self._reporter.unreadable(delivery.queue)
+        try:
+            if kind is Kind.REQUEST:
+                fault = reply.Reply(kind=reply.ReplyKind.FAULT, code="Undecodable", message=str(error))
+                await self._settlement.refuse(delivery, fault)
+            elif isinstance(error, EnvelopeTooNew):
+                await delivery.retry_later(delivery.message, UPGRADE_WAIT)
+            else:
+                await delivery.dead_letter(delivery.message, names.function_of(delivery.queue) or "")
+        except DeliveryLost:
+            log.info("a delivery of %s was lost with its channel; it comes again", delivery.queue)
+        except BrokerError:
+            log.exception("a message on %s stays unsettled", delivery.queue)
+
+    async def _admit(self, execution: Execution) -> bool:
+        """Whether this delivery is to be run, rather than settled together with another of the same work."""
+        match self.in_flight.admit(execution.envelope, execution.delivery):
+            case Admission.NEW:
+                return True
+            case Admission.JOINED:
+                log.info("%s came again while it runs here; it is not run twice", execution.envelope.id)
+                return False
+            case Admission.SETTLED:
+                # settled before, but the acknowledgement was lost with its channel
+                await self._settlement.acknowledge(execution.delivery)
+                return False
+
+    def _resolve(self, execution: Execution) -> Execution:
+        """What is to be run. A function that is gone leaves ``function`` None, and the event is given up."""
+        envelope = execution.envelope
+        function = self._catalogue.lookup(envelope.function) if envelope.qualifier in ("", "$LATEST") else None
+        if function is None:
+            missing = SystemFault(
+                "FunctionNotFound", f"Function not found: {envelope.invoked_arn or envelope.function}"
+            )
+            return replace(execution, answer=Answer(missing))
+        execution = replace(execution, function=function)
+        if execution.kind is Kind.EVENT:
+            config = self._catalogue.snapshot.event_invoke_config(function.name)
+            if retry.is_expired(envelope, config, execution.started_ms):
+                return replace(execution, answer=Answer(Expired()))
+        return execution
+
+    async def _reserve(self, execution: Execution) -> Execution:
+        """A slot under the function's cap and this worker's capacity, or the throttle that there is none."""
+        assert execution.function is not None
+        capped = execution.function.reserved_concurrency is not None
+        if execution.kind is Kind.REQUEST:
+            wait = timedelta(0) if capped else self._waits.request
+        else:
+            wait = self._waits.capped_event if capped else self._waits.event
+        lease = await self._gate.acquire(execution.function.name, wait)
+        if isinstance(lease, Throttled):
+            return replace(execution, answer=Answer(lease))
+        return replace(execution, lease=lease)
+
+    async def _run(self, execution: Execution) -> Execution:
+        assert execution.lease is not None
+        try:
+            return await self._invoker.run(execution)
+        finally:
+            await execution.lease.release()
+
+    def _classify(self, execution: Execution) -> Execution:
+        """What follows, decided purely."""
+        assert execution.answer is not None
+        return replace(execution, decision=self._settlement.decide(execution, self._now_ms()))
+
+    async def _settle(self, execution: Execution) -> Execution:
+        """Publish what follows, until the broker has it; then write the attempt down."""
+        started = time.monotonic()
+        while True:
+            try:
+                await self._settlement.publish(execution)
+                break
+            except BrokerError as error:
+                # the event is still ours or comes again; either way its outcome is known and must not be lost
+                log.warning("%s waits to be settled: %s", execution.envelope.id, error)
+                self._reporter.settle_waits(time.monotonic() - started)
+                await asyncio.sleep(0.5)
+        await self._ledger.attempted(self._settlement.record(execution, self._now_ms()))
+        return execution
+
+    async def _acknowledge(self, execution: Execution) -> None:
+        """Every delivery of this work. If all were lost with their channels it will come again: it is remembered."""
+        heard = False
+        for delivery in self.in_flight.deliveries(execution.envelope):
+            heard |= await self._settlement.acknowledge(delivery)
+        if not heard:
+            self.in_flight.remember(execution.envelope)

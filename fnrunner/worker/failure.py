@@ -1,0 +1,77 @@
+"""What a frame, an exit or a timeout means for the one who invoked: outcomes with Lambda's types and texts. Pure.
+
+Source: Lambda, function errors; the texts of exits are those of Go's ``os/exec``, which Lambda shows.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from types import MappingProxyType
+
+from fnrunner.model import limits
+from fnrunner.model.invocation import FunctionError, Succeeded, error_payload
+from fnrunner.runtimes.frames import Kind
+from fnrunner.worker.log_lines import TIMED_OUT
+
+
+def exit_reason(returncode: int) -> str:
+    """How Lambda says that a runtime ended.
+
+    >>> exit_reason(0), exit_reason(3)
+    ('Runtime exited without providing a reason', 'Runtime exited with error: exit status 3')
+    >>> exit_reason(-9), exit_reason(-11)
+    ('Runtime exited with error: signal: killed', 'Runtime exited with error: signal: segmentation fault')
+    """
+    if returncode == 0:
+        return "Runtime exited without providing a reason"
+    if returncode > 0:
+        return f"Runtime exited with error: exit status {returncode}"
+    name = signal.strsignal(-returncode) or f"signal {-returncode}"
+    return f"Runtime exited with error: signal: {name.lower()}"
+
+
+def exited(request_id: str, reason: str) -> FunctionError:
+    """
+    >>> exited("1", exit_reason(-9)).message
+    'RequestId: 1 Error: Runtime exited with error: signal: killed'
+    """
+    message = f"RequestId: {request_id} Error: {reason}"
+    payload = error_payload("Runtime.ExitError", message)
+    return FunctionError("Runtime.ExitError", message, payload, environment_lost=True)
+
+
+def timed_out(request_id: str, timeout: timedelta) -> FunctionError:
+    """
+    >>> timed_out("1", timedelta(seconds=3)).message
+    'RequestId: 1 Error: Task timed out after 3.00 seconds'
+    """
+    message = f"RequestId: {request_id} Error: Task timed out after {timeout.total_seconds():.2f} seconds"
+    return FunctionError(TIMED_OUT, message, error_payload(TIMED_OUT, message), environment_lost=True)
+
+
+def raised(payload: bytes) -> FunctionError:
+    """The error JSON that the bootstrap made, read for its type and message."""
+    try:
+        error = json.loads(payload)
+        kind, message = str(error["errorType"]), str(error["errorMessage"])
+    except (ValueError, TypeError, KeyError):
+        kind, message = "Function.Unknown", "The function answered an error that is not error JSON"
+    return FunctionError(kind, message, payload)
+
+
+def too_large(_: bytes) -> FunctionError:
+    """The environment stays usable."""
+    kind = "Function.ResponseSizeTooLarge"
+    limit = limits.RESPONSE_PAYLOAD_BYTES
+    message = f"Response payload size exceeded maximum allowed payload size ({limit} bytes)."
+    payload = json.dumps({"errorMessage": message, "errorType": kind}, separators=(",", ":"))
+    return FunctionError(kind, message, payload.encode())
+
+
+KINDS: Mapping[Kind, Callable[[bytes], Succeeded | FunctionError]] = MappingProxyType(
+    {Kind.RESULT: Succeeded, Kind.ERROR: raised, Kind.TOO_LARGE: too_large}
+)
+"""The answers after which the environment goes on."""

@@ -1,0 +1,147 @@
+"""What a worker consumes: for each function its events and its requests, as many at a time as can run here.
+
+``prefetch`` is decided purely; a change of the catalogue changes subscriptions, never a delivery that is out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+
+from broker import names
+from broker.broker import Broker, Delivery, Subscription
+from broker.errors import BrokerError, DeliveryLost
+from broker.topology import function_queues
+from fnrunner.model.function import Function
+from fnrunner.worker.execution import Kind
+
+log = logging.getLogger(__name__)
+
+RETURN_AFTER_S = 1.0
+
+Execute = Callable[[Delivery, Kind], Coroutine[None, None, None]]
+
+
+def prefetch(reserved_concurrency: int | None, capacity: int) -> int:
+    """How many deliveries of one queue may be here at once: what could run now, and one at least, to be refused.
+
+    >>> prefetch(None, 16), prefetch(5, 16), prefetch(100, 16), prefetch(0, 16)
+    (16, 5, 16, 1)
+    """
+    return capacity if reserved_concurrency is None else max(1, min(reserved_concurrency, capacity))
+
+
+@dataclass(slots=True)
+class _Pair:
+    events: Subscription
+    requests: Subscription
+    prefetch: int
+
+
+class Intake:
+    """Subscribes, and starts one task for each delivery. ``execute`` must settle it or leave it to be redelivered."""
+
+    def __init__(self, broker: Broker, execute: Execute, *, capacity: int) -> None:
+        self._broker = broker
+        self._execute = execute
+        self._capacity = capacity
+        self._pairs: dict[str, _Pair] = {}
+        self._tasks: dict[asyncio.Task[None], Delivery] = {}
+        self._returning: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._changing = asyncio.Lock()
+
+    async def follow(self, functions: Iterable[Function]) -> None:
+        """Consume for exactly these functions, and go on consuming for those that are gone: their events are given up.
+
+        Raises BrokerError when the broker cannot be asked now; call it again then.
+        """
+        async with self._changing:
+            for function in functions:
+                if self._closing:
+                    return
+                wanted = prefetch(function.reserved_concurrency, self._capacity)
+                pair = self._pairs.get(function.name)
+                if pair is None:
+                    self._pairs[function.name] = await self._open(function.name, wanted)
+                elif pair.prefetch != wanted:
+                    await pair.events.set_prefetch(wanted)
+                    await pair.requests.set_prefetch(wanted)
+                    pair.prefetch = wanted
+
+    async def _open(self, function: str, wanted: int) -> _Pair:
+        await self._broker.declare(function_queues(function))
+        events = await self._broker.subscribe(
+            names.events(function), lambda delivery: self._begin(delivery, Kind.EVENT), prefetch=wanted
+        )
+        requests = await self._broker.subscribe(
+            names.requests(function), lambda delivery: self._begin(delivery, Kind.REQUEST), prefetch=wanted
+        )
+        return _Pair(events, requests, wanted)
+
+    def _begin(self, delivery: Delivery, kind: Kind) -> None:
+        task = asyncio.create_task(self._execute(delivery, kind))
+        self._tasks[task] = delivery
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        delivery = self._tasks.pop(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a delivery of %s could not be handled", delivery.queue, exc_info=error)
+            returning = asyncio.create_task(self._return(delivery))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
+
+    async def _return(self, delivery: Delivery) -> None:
+        """Give it back after a pause; the broker's delivery limit ends what can never be handled."""
+        await asyncio.sleep(RETURN_AFTER_S)
+        if not delivery.settled:
+            try:
+                await delivery.requeue()
+            except BrokerError:
+                log.info("a delivery of %s was lost with its channel; it comes again", delivery.queue)
+
+    def count(self) -> dict[str, int]:
+        """How many deliveries of each function are in hand."""
+        counts = Counter(names.function_of(delivery.queue) or delivery.queue for delivery in self._tasks.values())
+        return dict(counts)
+
+    @property
+    def functions(self) -> list[str]:
+        return list(self._pairs)
+
+    async def stop(self) -> None:
+        """Take no more. What is here goes on. Idempotent."""
+        self._closing = True
+        async with self._changing:
+            for pair in self._pairs.values():
+                for subscription in (pair.events, pair.requests):
+                    try:
+                        await subscription.cancel()
+                    except BrokerError as error:
+                        log.info("could not cancel the consumer of %s: %s", subscription.queue, error)
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until nothing is in hand; False when the time is over first."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=timeout_s)
+        return not self._tasks
+
+    async def give_back(self) -> int:
+        """Stop what is still in hand and return its deliveries to the broker, uncharged. How many there were."""
+        left = dict(self._tasks)
+        ending = [*left, *self._returning]
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending)
+        for delivery in left.values():
+            if not delivery.settled:
+                try:
+                    await delivery.requeue()
+                except DeliveryLost:
+                    continue
+        return len(left)

@@ -1,0 +1,170 @@
+"""The ``run`` step: an environment of the function's spec, one invocation in it, its log and its spans."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from fnrunner.catalogue import Catalogue
+from fnrunner.delivery.ledger import Ledger
+from fnrunner.delivery.record import LogChunk
+from fnrunner.model.arn import Home
+from fnrunner.model.function import Bucket, Function
+from fnrunner.model.invocation import Answer, EnvironmentSpec, FunctionError, Invocation, SystemFault
+from fnrunner.telemetry import context as trace_context
+from fnrunner.telemetry.tracing import Span, Tracing
+from fnrunner.worker.execution import Execution
+from fnrunner.worker.pool import Pool
+
+log = logging.getLogger(__name__)
+
+PRIVATE = "/tmp"  # noqa: S108 - what each environment has of its own
+
+
+class Specs:
+    """Makes environment specs and keeps the newest of each function. ``cache`` is where code is unpacked.
+
+    Every function sees the directories of all buckets: there is no role yet that could say which it may see.
+    """
+
+    def __init__(self, catalogue: Catalogue, cache: Path, home: Home) -> None:
+        self._catalogue = catalogue
+        self._cache = cache
+        self._home = home
+        self._known: dict[str, tuple[str, tuple[Bucket, ...], EnvironmentSpec]] = {}
+
+    async def of(self, function: Function) -> EnvironmentSpec:
+        """Raises the artifact store's errors: the code is not there, or damaged."""
+        buckets = self._catalogue.snapshot.buckets
+        known = self._known.get(function.name)
+        if known is not None and known[0] == function.revision_id and known[1] is buckets:
+            return known[2]
+        directory = await self._catalogue.artifacts.unpacked(function.code.digest, self._cache)
+        spec = self._make(function, directory, buckets)
+        self._known[function.name] = (function.revision_id, buckets, spec)
+        return spec
+
+    async def sweep(self) -> int:
+        """Remove unpacked code that no function has any more; how much was removed. Raises the artifact store's errors."""
+        in_use = {function.code.digest for function in self._catalogue.snapshot.functions.values()}
+        return await self._catalogue.artifacts.sweep(self._cache, in_use)
+
+    def forget(self, name: str) -> None:
+        self._known.pop(name, None)
+
+    def _make(self, function: Function, directory: Path, buckets: tuple[Bucket, ...]) -> EnvironmentSpec:
+        spec = EnvironmentSpec(
+            function=function.name,
+            version=function.version,
+            runtime=function.runtime,
+            handler=function.handler,
+            code_directory=str(directory),
+            memory_mb=function.memory_mb,
+            ephemeral_storage_mb=function.ephemeral_storage_mb,
+            timeout=function.timeout,
+            key="",
+            log_group=function.log_group or f"/aws/lambda/{function.name}",
+            account=self._home.account,
+            region=self._home.region,
+            variables=dict(function.environment),
+            log_format=function.log_format,
+            application_log_level=function.application_log_level,
+            # elsewhere they are visible anyway, and a new bucket must not cost every environment
+            directories=tuple(b.directory for b in buckets if Path(b.directory).is_relative_to(PRIVATE)),
+        )
+        # what the environment cannot see (reserved concurrency, tags …) does not change the key
+        seen = f"{function.code.digest}{spec!r}{sorted(spec.variables.items())}"
+        return replace(spec, key=hashlib.sha256(seen.encode()).hexdigest())
+
+
+class Invoker:
+    """Runs one execution that holds a slot. Raises nothing: what goes wrong is an outcome."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        specs: Specs,
+        ledger: Ledger,
+        tracing: Tracing,
+        home: Home,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._pool = pool
+        self._specs = specs
+        self._ledger = ledger
+        self._tracing = tracing
+        self._home = home
+        self._now = now
+
+    async def run(self, execution: Execution) -> Execution:
+        function = execution.function
+        assert function is not None
+        try:
+            spec = await self._specs.of(function)
+            environment = await self._pool.take(spec)
+        except Exception as error:
+            # the host's fault, not the function's: it is tried again later and charges nothing
+            log.exception("no environment for %s", function.name)
+            return replace(execution, answer=Answer(SystemFault(type(error).__name__, str(error))))
+        span = self._span(execution, function)
+        try:
+            answer = await environment.invoke(
+                self._invocation(execution, function, span),
+                on_log=lambda text: self._note(execution, environment.log_stream, text),
+            )
+            self._describe(span, answer)
+        finally:
+            self._pool.give_back(environment, function.name)
+            span.end()
+        return replace(execution, spec=spec, answer=answer)
+
+    def _invocation(self, execution: Execution, function: Function, span: Span) -> Invocation:
+        envelope = execution.envelope
+        deadline = self._now() + function.timeout
+        return Invocation(
+            request_id=envelope.id,
+            payload=envelope.payload,
+            deadline_ms=int(deadline.timestamp() * 1000),
+            invoked_arn=envelope.invoked_arn or self._home.function(function.name),
+            client_context=envelope.client_context,
+            xray=trace_context.to_xray(trace_context.of(span.carrier)),
+            traceparent=span.carrier.get("traceparent", ""),
+            tracestate=span.carrier.get("tracestate", ""),
+        )
+
+    def _span(self, execution: Execution, function: Function) -> Span:
+        envelope = execution.envelope
+        return self._tracing.function(
+            function.name,
+            execution.span.carrier,
+            attributes={
+                "faas.name": function.name,
+                "faas.trigger": envelope.trigger,
+                "faas.invocation_id": envelope.id,
+                "faas.version": function.version,
+                "aws.lambda.invoked_arn": envelope.invoked_arn or self._home.function(function.name),
+                "fnrunner.attempt": envelope.attempt + 1,
+            },
+        )
+
+    @staticmethod
+    def _describe(span: Span, answer: Answer) -> None:
+        span.set(faas__coldstart=answer.report.init_ms is not None)
+        if isinstance(answer.outcome, FunctionError):
+            span.fail(answer.outcome.error_type, answer.outcome.message)
+
+    def _note(self, execution: Execution, log_stream: str, text: bytes) -> None:
+        self._ledger.note_log(
+            LogChunk(
+                function=execution.envelope.function,
+                event_id=execution.envelope.id,
+                log_stream=log_stream,
+                at_ms=int(self._now().timestamp() * 1000),
+                text=text.decode("utf-8", "replace"),
+            )
+        )

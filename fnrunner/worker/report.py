@@ -1,0 +1,55 @@
+"""The ``report`` step: metrics, spans and the log tail of what has ended."""
+
+from __future__ import annotations
+
+import logging
+
+from fnrunner.model import limits
+from fnrunner.model.invocation import FunctionError, Succeeded
+from fnrunner.telemetry.metrics import Metrics
+from fnrunner.worker import log_lines
+from fnrunner.worker.execution import Execution
+from fnrunner.worker.outcome import name_of
+
+log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Cheap: a few counters for each execution."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def ended(self, execution: Execution) -> None:
+        """Count it, and end its span with what came of it."""
+        answer, function = execution.answer, execution.envelope.function
+        assert answer is not None
+        outcome, report = answer.outcome, answer.report
+        name = name_of(outcome)
+        self._metrics.invocations.labels(function, execution.kind.value, name).inc()
+        execution.span.set(fnrunner__outcome=name)
+        if not isinstance(outcome, Succeeded):
+            execution.span.fail(getattr(outcome, "error_type", name), getattr(outcome, "message", ""))
+        if not isinstance(outcome, Succeeded | FunctionError):
+            return
+        self._metrics.duration.labels(function).observe(report.duration_ms / 1000)
+        self._metrics.max_memory.labels(function).set(report.max_memory_mb * limits.MB)
+        if report.init_ms is not None:
+            self._metrics.init_duration.labels(function).observe(report.init_ms / 1000)
+            self._metrics.cold_starts.labels(function, report.cold_reason).inc()
+
+    def unreadable(self, queue: str) -> None:
+        self._metrics.unreadable.labels(queue).inc()
+
+    def settle_waits(self, seconds: float) -> None:
+        self._metrics.settle_wait.set(seconds)
+
+    def log_tail(self, execution: Execution) -> bytes:
+        """The last 4 KB of the invocation's log, START to REPORT, when the caller asked for it."""
+        answer = execution.answer
+        if not execution.envelope.log_tail or answer is None or execution.spec is None:
+            return b""
+        start = log_lines.start(execution.envelope.id, execution.version)
+        end = log_lines.end(execution.envelope.id)
+        report = log_lines.report(execution.envelope.id, answer.report, answer.outcome)
+        return b"".join((start.encode(), answer.logs, end.encode(), report.encode()))[-limits.LOG_TAIL_BYTES :]

@@ -1,0 +1,1 @@
+"""One module a source, each declaring its ``ADAPTER``; :mod:`sources.registry` finds them."""

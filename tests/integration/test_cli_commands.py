@@ -1,0 +1,336 @@
+"""Every command against the real API, catalogue, store and embedded broker; functions are played by a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.envelope import Envelope, encode
+from fnrunner.cli.main import run
+from fnrunner.delivery.archivist import file_letters
+from fnrunner.delivery.letter import FiledLetter
+from fnrunner.delivery.record import AcceptedEvent, AttemptRecord, LogChunk, insert_all
+from fnrunner.invoke.errors import Throttled
+from fnrunner.model.invocation import ThrottleReason
+from tests.api_server import ApiServer, Result
+
+EVENT = "0b1c8a1e-0000-4000-8000-000000000001"
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ApiServer]:
+    with ApiServer(tmp_path / "data") as found:
+        yield found
+
+
+@pytest.fixture
+def cli(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Run a command line in this process: its exit status, output and errors."""
+    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", server.url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = run(arguments)
+        out, err = capsys.readouterr()
+        assert "\x1b" not in out + err
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def deployed(cli: Command, tmp_path: Path) -> str:
+    folder = tmp_path / "hello"
+    folder.mkdir()
+    (folder / "app.py").write_text("def handler(event, context): return event\n")
+    assert cli("deploy", str(folder))[0] == 0
+    return "hello"
+
+
+def document(found: tuple[int, str, str]) -> Any:
+    assert found[0] == 0, found
+    return json.loads(found[1])
+
+
+def file_letter(server: ApiServer, event_id: str = EVENT, payload: bytes = b'{"n": 1}') -> None:
+    """A held dead letter, as the archivist files it."""
+    envelope = Envelope(id=event_id, function="hello", payload=payload, accepted_at_ms=1_000)
+    letter = FiledLetter(
+        event_id=event_id, redrives=0, function="hello", reason="RetriesExhausted", error_type="ValueError",
+        error_message="bad", at_ms=9_000, envelope=encode(envelope), digest="", traceparent="",
+    )  # fmt: skip
+    store = server.services.store
+    server.run(store.write(lambda connection: file_letters(store, connection, [letter])))
+
+
+def note(server: ApiServer, *records: Any) -> None:
+    server.run(server.services.store.write(lambda connection: insert_all(connection, records)))
+
+
+def test_invoke_prints_the_answer_and_json_has_its_documented_keys(
+    cli: Command, server: ApiServer, deployed: str
+) -> None:
+    assert cli("invoke", deployed, "--event", '{"a": 1}') == (0, '{"a": 1}\n', "")
+    server.front.result = lambda payload: Result(b'"x"', log_tail=b"START\n")
+    found = document(cli("invoke", deployed, "--tail", "--json"))
+    assert found == {
+        "status_code": 200, "request_id": found["request_id"], "executed_version": "$LATEST", "function_error": None,
+        "payload": "x", "log": "START\n",
+    }  # fmt: skip
+
+
+def test_a_function_error_is_exit_status_1(cli: Command, server: ApiServer, deployed: str) -> None:
+    server.front.result = lambda _: Result(b'{"errorType": "ValueError"}', "Unhandled")
+    status, out, err = cli("invoke", deployed)
+    assert (status, out) == (1, '{"errorType": "ValueError"}\n')
+    assert "fnrunner why" in err
+
+
+def test_an_event_comes_from_a_file_and_is_accepted(
+    cli: Command, server: ApiServer, deployed: str, tmp_path: Path
+) -> None:
+    (tmp_path / "event.json").write_text('{"from": "file"}')
+    status, out, err = cli("invoke", deployed, "--async", "--event", f"@{tmp_path / 'event.json'}")
+    assert (status, out) == (0, "event-1\n")
+    assert "fnrunner why event-1" in err
+    assert server.front.asked[-1]["payload"] == b'{"from": "file"}'
+
+
+def test_streaming_is_refused_by_name(cli: Command, deployed: str) -> None:
+    status, _, err = cli("invoke", deployed, "--stream")
+    assert status == 2
+    assert err.startswith("fnrunner: --stream: response streaming is not supported\n")
+
+
+def test_a_refusal_is_exit_status_4_with_a_remedy(cli: Command, server: ApiServer, deployed: str) -> None:
+    status, _, err = cli("invoke", "nobody")
+    assert status == 4
+    assert "ResourceNotFoundException: Function not found" in err.splitlines()[0]
+    assert "fnrunner functions ls" in err.splitlines()[1]
+    server.front.error = Throttled(ThrottleReason.RESERVED)
+    status, _, err = cli("invoke", deployed)
+    assert (status, err.splitlines()[0]) == (4, "fnrunner: TooManyRequestsException: Rate Exceeded.")
+
+
+def test_a_server_that_is_not_there_is_exit_status_3(cli: Command) -> None:
+    status, out, err = cli("functions", "ls", "--endpoint-url", "http://127.0.0.1:1")
+    assert (status, out) == (3, "")
+    assert err.splitlines()[0].startswith("fnrunner: The server at http://127.0.0.1:1 does not answer")
+    assert "fnrunner dev" in err.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("invoke",), ("nonsense",), ("invoke", "f", "--event", "{"), ("dlq", "redrive", "f"), ("stream", "put", "s"), ()],
+)
+def test_wrong_usage_is_exit_status_2(cli: Command, arguments: tuple[str, ...]) -> None:
+    assert cli(*arguments)[0] == 2
+
+
+def test_functions_are_listed_shown_and_removed(cli: Command, deployed: str) -> None:
+    assert [one["FunctionName"] for one in document(cli("functions", "ls", "--json"))["Functions"]] == ["hello"]
+    assert "hello  python3" in cli("functions", "ls")[1]
+    shown = document(cli("functions", "show", deployed, "--json"))
+    assert (shown["EventInvokeConfig"], shown["Notifications"]) == (None, [])
+    assert "Handler:                 app.handler" in cli("functions", "show", deployed)[1]
+    status, _, err = cli("functions", "rm", deployed)
+    assert (status, "Say --yes" in err) == (1, True)
+    assert document(cli("functions", "rm", deployed, "--yes", "--json")) == {"removed": "hello"}
+    assert "no functions yet" in cli("functions", "ls")[1]
+
+
+def test_why_tells_the_story_and_an_unknown_id_is_said_to_be_unknown(
+    cli: Command, server: ApiServer, deployed: str
+) -> None:
+    note(
+        server,
+        AcceptedEvent(EVENT, deployed, 1_000, source="s3:photos", size_bytes=8),
+        AttemptRecord(
+            EVENT, deployed, 1, 2_000, 2_500, "failed", error_type="ValueError", error_message="bad", retry_in_ms=60_000,
+            memory_mb=128, log_stream="s", worker="w1",
+        ),
+        LogChunk(deployed, EVENT, "s", 2_100, "about to fail\n"),
+    )  # fmt: skip
+    status, out, _ = cli("why", EVENT)
+    assert status == 0
+    assert "in flight, not finished after 1 attempt" in out
+    assert "    | about to fail" in out
+    assert "then     retry in 1 min, due 1970-01-01 00:01:02.500Z" in out
+    told = document(cli("why", EVENT, "--json"))
+    assert set(told) == {"event_id", "function", "state", "trace_id", "accepted", "attempts", "dead_letters", "logs"}
+    status, _, err = cli("why", "nobody")
+    assert (status, err.splitlines()[0]) == (4, "fnrunner: Nothing is known of nobody")
+
+
+def test_logs_are_filtered_and_each_json_line_is_a_document(cli: Command, server: ApiServer, deployed: str) -> None:
+    note(
+        server,
+        LogChunk(deployed, EVENT, "s", 2_000, "one\n"),
+        LogChunk(deployed, "other", "s", 3_000, "two \x1b[31m\n"),
+    )
+    out = cli("logs", deployed, "--request-id", EVENT)[1]
+    assert out == "1970-01-01 00:00:02.000Z 0b1c8a1e one\n"
+    lines = [json.loads(line) for line in cli("logs", deployed, "--since", "36500d", "--json")[1].splitlines()]
+    assert [(line["request_id"], line["text"]) for line in lines] == [(EVENT, "one\n"), ("other", "two \x1b[31m\n")]
+    assert set(lines[0]) == {"at_ms", "request_id", "log_stream", "text"}
+    assert cli("logs", deployed, "--since", "36500d", "--filter", "TWO")[1].endswith("two \\x1b[31m\n")
+    assert "wrote nothing" in cli("logs", deployed)[2]
+    status, _, err = cli("logs", "nobody")
+    assert (status, "Function not found" in err) == (4, True)
+    arn = "arn:aws:lambda:us-east-1:000000000000:function:hello"
+    assert cli("logs", arn, "--request-id", EVENT)[1] == out
+
+
+def test_dead_letters_are_listed_shown_corrected_and_purged(cli: Command, server: ApiServer, deployed: str) -> None:
+    file_letter(server)
+    assert [one["event_id"] for one in document(cli("dlq", "ls", deployed, "--json"))["dead_letters"]] == [EVENT]
+    assert "ValueError: bad" in cli("dlq", "ls", deployed)[1]
+    shown = cli("dlq", "show", deployed, EVENT)[1]
+    assert "RetriesExhausted" in shown
+    assert '"n": 1' in shown
+    assert cli("dlq", "edit", deployed, EVENT, "--body", '{"n": 2}')[0] == 0
+    found = document(cli("dlq", "show", deployed, EVENT, "--json"))
+    assert (found["payload"], found["original"], found["edited"]) == ('{"n": 2}', '{"n": 1}', True)
+    assert cli("dlq", "purge", deployed, "--all")[0] == 1
+    assert document(cli("dlq", "purge", deployed, "--all", "--yes", "--json")) == {"purged": 1}
+    assert "no dead letters" in cli("dlq", "ls", deployed)[1]
+    assert document(cli("dlq", "ls", deployed, "--state", "purged", "--json"))["dead_letters"][0]["state"] == "purged"
+
+
+def test_an_editor_corrects_a_payload(
+    cli: Command, server: ApiServer, deployed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_letter(server)
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", "sed -i s/1/3/")
+    assert cli("dlq", "edit", deployed, EVENT)[0] == 0
+    assert json.loads(document(cli("dlq", "show", deployed, EVENT, "--json"))["payload"]) == {"n": 3}
+    monkeypatch.setenv("EDITOR", "true")
+    assert cli("dlq", "edit", deployed, EVENT)[0] == 1
+    monkeypatch.setenv("EDITOR", "false")
+    assert "the editor false failed" in cli("dlq", "edit", deployed, EVENT)[2].lower()
+    monkeypatch.delenv("EDITOR")
+    assert "Set EDITOR" in cli("dlq", "edit", deployed, EVENT)[2]
+
+
+def test_redriving_names_what_went_and_what_did_not(cli: Command, server: ApiServer, deployed: str) -> None:
+    from broker import names
+    from broker.topology import Queue, Topology
+
+    server.run(server.services.broker.declare(Topology(queues=(Queue(names.events(deployed)),))))
+    file_letter(server)
+    file_letter(server, "second")
+    assert document(cli("dlq", "redrive", deployed, EVENT, "--json")) == {"redriven": [EVENT], "refused": []}
+    status, out, _ = cli("dlq", "redrive", deployed, EVENT, "second")
+    assert status == 1
+    assert out.splitlines()[-1] == "1 redriven, 1 not"
+    assert cli("dlq", "redrive", deployed, "--all")[1] == "0 redriven\n"
+
+
+def test_queues_are_created_filled_looked_at_and_emptied(cli: Command) -> None:
+    arn = "arn:aws:sqs:us-east-1:000000000000:jobs"
+    assert document(cli("queue", "create", "jobs", "--json")) == {"name": "jobs", "arn": arn}
+    assert cli("queue", "create", "jobs") == (0, f"{arn}\n", "")
+    assert len(document(cli("queue", "send", "jobs", "one", "two", "--header", "k=v", "--json"))["message_ids"]) == 2
+    assert cli("queue", "send", "jobs", "three", "--message-id", "m3")[1] == "m3\n"
+    assert document(cli("queue", "ls", "--json"))["queues"][0]["ready"] == 3
+    assert cli("queue", "receive", "jobs", "--keep")[1] == "one\n"
+    found = document(cli("queue", "receive", "jobs", "--max", "10", "--json"))["messages"]
+    assert [message["body"] for message in found] == ["one", "two", "three"]
+    assert (found[0]["headers"]["k"], found[2]["message_id"]) == ("v", "m3")
+    assert cli("queue", "receive", "jobs") == (0, "", "The queue jobs is empty.\n")
+
+
+def test_each_line_of_a_file_can_be_a_message(cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(b"a\n\nb\n\xff\n")
+    cli("queue", "create", "jobs")
+    assert cli("queue", "send", "jobs", f"@{tmp_path / 'lines'}", "--lines")[0] == 0
+    assert cli("queue", "receive", "jobs", "--max", "9")[1] == "a\nb\n/w==\n"
+
+
+def test_records_go_to_the_partition_of_their_key(cli: Command, tmp_path: Path) -> None:
+    made = document(cli("stream", "create", "clicks", "--partitions", "2", "--json"))
+    assert made["partitions"] == ["clicks-0", "clicks-1"]
+    (tmp_path / "records").write_text(
+        "".join(json.dumps({"key": f"k{i % 9}", "data": {"i": i}}) + "\n" for i in range(2500))
+    )
+    found = document(cli("stream", "put", "clicks", "--jsonl", str(tmp_path / "records"), "--json"))
+    assert found["stored"] == 2500
+    assert sum(found["by_partition"].values()) == 2500
+    assert min(found["by_partition"].values()) > 0
+    assert cli("stream", "put", "clicks", "hi", "--key", "k")[1].startswith("1 stored")
+    assert "clicks  2" in cli("stream", "ls")[1]
+
+
+def test_a_bad_line_of_records_is_named(cli: Command, tmp_path: Path) -> None:
+    cli("stream", "create", "clicks")
+    (tmp_path / "records").write_text('{"data": 1}\n{"dat": 2}\n')
+    status, _, err = cli("stream", "put", "clicks", "--jsonl", str(tmp_path / "records"))
+    assert status == 2
+    assert "line 2" in err
+
+
+def test_the_audit_balances_and_a_missing_event_is_exit_status_1(
+    cli: Command, server: ApiServer, deployed: str
+) -> None:
+    note(server, AcceptedEvent(EVENT, deployed, 1_000), AttemptRecord(EVENT, deployed, 1, 1, 2, "succeeded"))
+    status, out, _ = cli("audit")
+    assert status == 0
+    assert "Every accepted event is accounted for." in out
+    note(server, AcceptedEvent("lost", deployed, 1_000))
+    status, out, _ = cli("audit", deployed, "--json")
+    assert status == 1
+    assert (json.loads(out)["balanced"], json.loads(out)["functions"][0]["missing_ids"]) == (False, ["lost"])
+    assert "missing from hello: lost" in cli("audit", deployed)[1]
+
+
+def test_doctor_looks_at_the_host_and_the_server(cli: Command) -> None:
+    status, out, _ = cli("doctor", "--json")
+    found = json.loads(out)
+    parts = {finding["part"] for finding in found["findings"]}
+    assert {"isolation", "inotify", "open files", "data directory", "broker", "store", "workers"} <= parts
+    # Nothing runs functions in this test, which doctor finds.
+    assert (status, found["ok"]) == (1, False)
+    assert any(f["part"] == "workers" and "fnrunner worker" in f["remedy"] for f in found["findings"])
+
+
+def test_doctor_without_a_server_has_a_gap_and_wrong_settings_are_a_fault(
+    cli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FNRUNNER_PORT", "none")
+    status, out, _ = cli("doctor", "--endpoint-url", "http://127.0.0.1:1", "--json")
+    verdicts = {finding["part"]: finding["verdict"] for finding in json.loads(out)["findings"]}
+    assert (status, verdicts["server"], verdicts["settings"]) == (1, "gap", "fault")
+
+
+def test_every_mistake_in_settings_is_shown_before_a_server_starts(
+    cli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FNRUNNER_NONSENSE", "1")
+    status, _, err = cli("dev", "--port", "99999", "--bucket", "X=/tmp")
+    assert status == 2
+    assert [word for word in ("FNRUNNER_NONSENSE", "FNRUNNER_PORT", "FNRUNNER_BUCKETS") if word in err] == [
+        "FNRUNNER_NONSENSE", "FNRUNNER_PORT", "FNRUNNER_BUCKETS",
+    ]  # fmt: skip
+
+
+def test_an_error_of_fnrunner_itself_says_how_to_see_more(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fnrunner.cli.client.Client.call", lambda *_, **__: 1 / 0)
+    status, _, err = cli("functions", "ls")
+    assert (status, err.splitlines()) == (
+        1,
+        ["fnrunner: ZeroDivisionError: division by zero", "This is a fault of fnrunner: see it with --traceback."],
+    )
+    with pytest.raises(ZeroDivisionError):
+        run(["--traceback", "functions", "ls"])
+
+
+def test_version_is_json_as_well(cli: Command) -> None:
+    assert set(document(cli("version", "--json"))) == {"version", "python"}

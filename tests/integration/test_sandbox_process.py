@@ -1,0 +1,292 @@
+"""The process sandbox: what is private, what is limited, and what is left when a worker is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fnrunner.model.invocation import Succeeded
+from fnrunner.runtimes.python import PythonRuntime
+from fnrunner.runtimes.runtime import RuntimeUnavailable
+from fnrunner.sandbox import process_tree
+from fnrunner.sandbox.ownership import MARKER
+from fnrunner.sandbox.process import ProcessSandbox
+from fnrunner.sandbox.sandbox import Command, Limits, SandboxUnavailable
+from fnrunner.worker.environment import Environment, EnvironmentState
+from tests.integration.environment_kit import Kit, full_sandbox, invocation, kit, make_spec
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+async def full(tmp_path: Path) -> AsyncIterator[Kit]:
+    async with kit("full", tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=["full", "bare"])
+async def made(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kit]:
+    async with kit(request.param, tmp_path) as made:
+        yield made
+
+
+def needs_mounts(kit: Kit) -> None:
+    if not kit.sandbox.describe().mount_namespace:
+        pytest.skip("this host permits no mount namespace")
+
+
+async def answer(environment: Environment, event: object = None) -> object:
+    outcome = (await environment.invoke(invocation(json.dumps(event).encode()))).outcome
+    assert isinstance(outcome, Succeeded), outcome
+    return json.loads(outcome.payload)
+
+
+async def test_the_report_names_a_mechanism_or_a_gap_for_everything(made: Kit) -> None:
+    report = made.sandbox.describe()
+    assert report.memory == ("cgroup" if report.cgroup_version else "RLIMIT_DATA and polling")
+    assert len(report.gaps) == (not report.cgroup_version) + (not report.mount_namespace)
+
+
+async def test_tmp_is_private_lasts_and_vanishes(made: Kit) -> None:
+    source = """
+        import os, tempfile
+        def handler(event, context):
+            path = os.path.join(tempfile.gettempdir(), "mine")
+            before = os.listdir(tempfile.gettempdir())
+            open(path, "w").close()
+            os.mkdir(path + str(len(before)), 0)
+            return before
+        """
+    first, second = await made.started(source), await made.started(source)
+    assert await answer(first) == []
+    assert await answer(second) == []
+    assert sorted(await answer(first)) == ["mine", "mine0"]  # type: ignore[call-overload]
+    assert not Path("/tmp/mine0").exists()
+    await first.stop()
+    assert len(list(made.root.iterdir())) == 1
+
+
+async def test_the_code_is_at_var_task_and_cannot_be_changed(full: Kit) -> None:
+    needs_mounts(full)
+    had = Path("/var/task").exists()
+    environment = await full.started(
+        """
+        import os
+        def handler(event, context):
+            failed = []
+            for path in ("/var/task/new", "/var/task/f.py", "/var/runtime/new", "/var/new"):
+                try:
+                    open(path, "a").close()
+                except OSError as error:
+                    failed.append(error.strerror)
+            return [os.getcwd(), __file__, sorted(os.listdir("/var/task")), failed]
+        """
+    )
+    assert await answer(environment) == ["/var/task", "/var/task/f.py", ["f.py"], ["Read-only file system"] * 4]
+    assert Path("/var/task").exists() == had
+
+
+async def test_mounts_of_a_function_do_not_reach_the_host(full: Kit) -> None:
+    needs_mounts(full)
+    before = Path("/proc/self/mounts").read_text()
+    await full.started("def handler(event, context): pass")
+    assert Path("/proc/self/mounts").read_text() == before
+
+
+async def test_limits_are_set(made: Kit) -> None:
+    environment = await made.started(
+        """
+        import resource
+        def handler(event, context):
+            names = ("RLIMIT_NOFILE", "RLIMIT_CORE", "RLIMIT_STACK", "RLIMIT_FSIZE")
+            return [resource.getrlimit(getattr(resource, name))[0] for name in names]
+        """,
+        ephemeral_storage_mb=600,
+    )
+    assert await answer(environment) == [1024, 0, 8 << 20, 600 << 20]
+
+
+async def test_a_function_holds_no_file_of_the_worker(made: Kit) -> None:
+    environment = await made.started(
+        """
+        import os, stat
+        def handler(event, context):
+            kinds = []
+            for fd in range(1024):
+                try:
+                    kinds.append(stat.S_IFMT(os.fstat(fd).st_mode))
+                except OSError:
+                    pass
+            return kinds == [stat.S_IFCHR, stat.S_IFIFO, stat.S_IFIFO, stat.S_IFSOCK]
+        """
+    )
+    assert await answer(environment) is True
+
+
+async def run_command(sandbox: ProcessSandbox, code: Path, source: str, limits: Limits, output_fd: int) -> int:
+    layout = sandbox.layout("one", code_directory=str(code), runtime_directory=str(code), interpreter="/usr/bin/x")
+    process = await sandbox.start(
+        Command(
+            environment_id="one",
+            argv=(PythonRuntime().interpreter("python3.11"), "-I", "-c", textwrap.dedent(source)),
+            variables={},
+            code_directory=str(code),
+            runtime_directory=str(code),
+            layout=layout,
+            limits=limits,
+            output_fd=output_fd,
+            inherited_fds=(),
+        )
+    )
+    try:
+        async with asyncio.timeout(20):
+            return await process.wait()
+    finally:
+        await process.remove()
+        await process.remove()
+
+
+LIMITS = Limits(memory_mb=256, file_mb=1, processes=10, open_files=64)
+
+
+async def test_a_fork_bomb_stays_within_its_processes(full: Kit, tmp_path: Path) -> None:
+    if not full.sandbox.describe().cgroup_version:
+        pytest.skip("this host permits no cgroup")
+    full.code.mkdir()
+    with (tmp_path / "output").open("wb") as output:
+        source = """
+            import os, sys, time
+            made = 0
+            try:
+                while True:
+                    if os.fork() == 0:
+                        time.sleep(1000)
+                    made += 1
+            except BlockingIOError:
+                sys.exit(made)
+            """
+        assert await run_command(full.sandbox, full.code, source, LIMITS, output.fileno()) == 9
+    assert list(full.root.iterdir()) == []
+
+
+async def test_a_file_over_the_limit_cannot_be_written(made: Kit, tmp_path: Path) -> None:
+    made.code.mkdir()
+    with (tmp_path / "output").open("wb") as output:
+        source = """
+            import tempfile, errno, sys
+            try:
+                tempfile.TemporaryFile(buffering=0).write(b"x" * (1 << 20))
+                file = tempfile.TemporaryFile(buffering=0)
+                file.truncate((1 << 20) + 1)
+            except OSError as error:
+                sys.exit(42 if error.errno == errno.EFBIG else 1)
+            """
+        assert await run_command(made.sandbox, made.code, source, LIMITS, output.fileno()) == 42
+
+
+async def test_a_program_that_does_not_exist_is_the_hosts_fault(made: Kit) -> None:
+    class Missing(PythonRuntime):
+        def interpreter(self, name: str) -> str:
+            return "/nowhere/python"
+
+    made.code.mkdir()
+    environment = Environment(make_spec(made.code), made.sandbox, Missing(), cold_reason="first")
+    with pytest.raises(SandboxUnavailable, match="No such file or directory"):
+        await environment.start()
+    assert environment.state is EnvironmentState.GONE
+
+
+async def test_a_runtime_that_is_not_installed_is_named(made: Kit) -> None:
+    made.code.mkdir()
+    spec = replace(make_spec(made.code), runtime="python3.99")
+    environment = Environment(spec, made.sandbox, PythonRuntime(), cold_reason="first")
+    with pytest.raises(RuntimeUnavailable, match=r"apt-get install python3\.99"):
+        await environment.start()
+    assert environment.state is EnvironmentState.GONE
+
+
+def test_a_root_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SandboxUnavailable, match="choose another --data-dir"):
+        ProcessSandbox.on_this_host(tmp_path / "file" / "root")
+
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from tests.integration.environment_kit import Kit, full_sandbox, invocation
+from fnrunner.sandbox.process import ProcessSandbox
+
+SOURCE = '''
+import os, time
+def handler(event, context):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            print("detached", flush=True)
+            time.sleep(1000)
+        os._exit(0)
+    os.wait()
+    while True:  # too busy to see that the worker is gone
+        pass
+'''
+
+async def main(kind, directory):
+    root = directory / "sandbox"
+    root.mkdir()
+    bare = ProcessSandbox(root, cgroups=None, mount_namespace=False)
+    kit = Kit(bare if kind == "bare" else full_sandbox(root), root, directory / "code")
+    environment = await kit.started(SOURCE)
+    await environment.invoke(invocation(), on_log=lambda _: print(environment.environment_id, flush=True))
+
+asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
+"""
+
+
+def alive(environment_id: str) -> list[int]:
+    return [pid for pid, name in process_tree.markers(MARKER.encode()) if name.endswith(environment_id)]
+
+
+@pytest.mark.parametrize("kind", ["full", "bare"])
+async def test_a_killed_worker_takes_its_functions_along_and_the_next_one_sweeps_the_rest(
+    kind: str, tmp_path: Path
+) -> None:
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        WORKER,
+        kind,
+        str(tmp_path),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert worker.stdout is not None
+    environment_id = (await worker.stdout.readline()).decode().strip()
+    root = tmp_path / "sandbox"
+    sandbox = full_sandbox(root) if kind == "full" else ProcessSandbox(root, cgroups=None, mount_namespace=False)
+    assert sandbox.sweep() == 0
+    assert len(alive(environment_id)) == 2
+    worker.send_signal(signal.SIGKILL)
+    await worker.wait()
+    deadline = time.monotonic() + 10
+    while len(alive(environment_id)) > 1 and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    assert len(alive(environment_id)) == 1, "the runtime itself dies with its worker"
+    assert sandbox.sweep() > 0
+    while alive(environment_id) and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    assert alive(environment_id) == []
+    assert list(root.iterdir()) == []
+    assert sandbox.sweep() == 0
+    worker._transport.close()  # type: ignore[attr-defined]

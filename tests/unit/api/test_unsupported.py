@@ -1,0 +1,54 @@
+"""What has no effect is refused by its name; what means *off* is accepted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fnrunner.api.errors import NotSupported
+from fnrunner.api.function import ROUTES
+from fnrunner.api.unsupported import refuse, refuse_operation
+
+SUPPORTS = {route.operation: route.supports for route in ROUTES}
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}, "Layers"),
+        ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": []}}, "VpcConfig"),
+        ({"FileSystemConfigs": [{}]}, "FileSystemConfigs"),
+        ({"ImageConfig": {"Command": ["x"]}}, "ImageConfig"),
+        ({"Code": {"ZipFile": b"", "S3Bucket": "b"}}, "Code.S3Bucket"),
+        ({"Code": {"ImageUri": "image"}}, "Code.ImageUri"),
+        ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart"),
+        ({"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}, "KMSKeyArn"),
+        ({"Publish": True}, "Publish"),
+        ({"PackageType": "Image"}, "PackageType"),
+        ({"TracingConfig": {"Mode": "Active"}}, "TracingConfig"),
+        ({"DurableConfig": {"RetentionPeriodInDays": 1}}, "DurableConfig"),
+        ({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}, "TenancyConfig"),
+        ({"CodeSigningConfigArn": "arn"}, "CodeSigningConfigArn"),
+    ],
+)
+def test_a_parameter_without_effect_is_named(params: dict[str, Any], name: str) -> None:
+    text = f"^fnrunner 1.2 does not support the parameter {name} of CreateFunction yet.$"
+    with pytest.raises(NotSupported, match=text):
+        refuse("CreateFunction", params, SUPPORTS["CreateFunction"], "1.2")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"Layers": []}, {"VpcConfig": {"SubnetIds": [], "SecurityGroupIds": []}}, {"VpcConfig": {}}, {"KMSKeyArn": ""},
+        {"FileSystemConfigs": []}, {"SnapStart": {"ApplyOn": "None"}}, {"TracingConfig": {"Mode": "PassThrough"}},
+        {"Publish": False}, {"PackageType": "Zip"}, {"LoggingConfig": {"LogFormat": "JSON"}}, {"Code": {"ZipFile": b"z"}},
+    ],
+)  # fmt: skip
+def test_what_means_off_and_what_works_is_accepted(params: dict[str, Any]) -> None:
+    refuse("CreateFunction", params, SUPPORTS["CreateFunction"], "1.2")
+
+
+def test_an_operation_is_named_too() -> None:
+    assert str(refuse_operation("PublishVersion", "1.2")) == "fnrunner 1.2 does not support PublishVersion yet."

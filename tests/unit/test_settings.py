@@ -1,0 +1,74 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fnrunner.settings import Settings, SettingsError
+
+
+def test_nothing_set_gives_an_embedded_installation_on_loopback() -> None:
+    settings = Settings.read({})
+    assert settings.broker_url == "embedded:"
+    assert (settings.host, settings.port) == ("127.0.0.1", 9000)
+    assert settings.retry_delays == (timedelta(minutes=1), timedelta(minutes=2))
+    assert settings.store.startswith("sqlite:///")
+    assert settings.artifacts == settings.data_dir / "artifacts"
+
+
+def test_every_mistake_is_reported_at_once_with_what_it_takes() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.read(
+            {
+                "FNRUNNER_PORT": "seventy",
+                "FNRUNNER_BROKER_URL": "redis://secret@host",
+                "FNRUNNER_RETRY_DELAYS_S": "1,x",
+                "FNRUNNER_COLOUR": "blue",
+                "FNRUNNER_AUTH": "iam",
+            }
+        )
+    text = str(caught.value)
+    assert len(caught.value.problems) == 5
+    for words in ("FNRUNNER_PORT: 'seventy'", "a port", "FNRUNNER_COLOUR: no such setting", "iam is not supported yet"):
+        assert words in text
+    assert "secret" not in text
+
+
+def test_secrets_are_not_in_the_repr() -> None:
+    settings = Settings.read(
+        {"FNRUNNER_BROKER_URL": "amqp://u:hunter2@h/", "FNRUNNER_STORE_URL": "postgresql://u:hunter2@h/d"}
+    )
+    assert "hunter2" not in repr(settings)
+
+
+def test_an_address_that_others_reach_needs_a_word_that_the_network_is_trusted() -> None:
+    with pytest.raises(SettingsError, match="FNRUNNER_TRUST_NETWORK=1"):
+        Settings.read({"FNRUNNER_HOST": "0.0.0.0"})
+    assert Settings.read({"FNRUNNER_HOST": "0.0.0.0", "FNRUNNER_TRUST_NETWORK": "1"}).trust_network
+    assert Settings.read({"FNRUNNER_HOST": "::1"}).host == "::1"
+
+
+def test_buckets_are_names_with_directories() -> None:
+    settings = Settings.read({"FNRUNNER_BUCKETS": "photos=/srv/photos,thumbs=rel/dir"})
+    assert settings.buckets == {"photos": "/srv/photos", "thumbs": str(Path("rel/dir").absolute())}
+    for wrong in ("photos", "Photos=/x", "photos=", "p=/x"):
+        with pytest.raises(SettingsError, match="FNRUNNER_BUCKETS"):
+            Settings.read({"FNRUNNER_BUCKETS": wrong})
+
+
+def test_artifacts_in_s3_are_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match="S3 are not supported yet"):
+        Settings.read({"FNRUNNER_ARTIFACTS_URL": "s3://bucket"})
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["FNRUNNER_PORT", "FNRUNNER_RETRY_DELAYS_S", "FNRUNNER_BUCKETS"]), st.text(max_size=20)
+    )
+)
+def test_any_text_is_read_or_refused_with_a_reason(environ: dict[str, str]) -> None:
+    try:
+        Settings.read(environ)
+    except SettingsError as error:
+        assert all(problem.startswith("FNRUNNER_") for problem in error.problems)

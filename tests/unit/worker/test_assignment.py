@@ -1,0 +1,61 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fnrunner.worker.assignment import Reuse, Seat, Start, decide, expired
+
+seats = st.lists(
+    st.builds(
+        Seat,
+        st.uuids().map(str),
+        st.sampled_from("fgh"),
+        st.sampled_from(["k1", "k2", "k3"]),
+        st.floats(0, 1000, allow_nan=False),
+    ),
+    max_size=8,
+    unique_by=lambda seat: seat.environment_id,
+)
+
+
+@given(seats, st.sampled_from(["k1", "k2"]), st.sampled_from("fg"), st.integers(0, 4))
+def test_an_environment_is_reused_only_for_its_own_key(idle: list[Seat], key: str, function: str, busy: int) -> None:
+    decision = decide(key, function, idle, alive=len(idle) + busy, capacity=8)
+    if isinstance(decision, Reuse):
+        assert next(s for s in idle if s.environment_id == decision.environment_id).key == key
+    else:
+        assert all(seat.key != key for seat in idle)
+
+
+@given(seats, st.integers(0, 4), st.integers(1, 12))
+def test_a_start_evicts_exactly_when_there_is_no_room(idle: list[Seat], busy: int, capacity: int) -> None:
+    decision = decide("none-has-this", "f", idle, alive=len(idle) + busy, capacity=capacity)
+    assert isinstance(decision, Start)
+    full = len(idle) + busy >= capacity
+    assert bool(decision.evict) == (full and bool(idle))
+
+
+def test_the_most_recently_used_environment_is_reused_so_that_the_others_can_be_reaped() -> None:
+    idle = [Seat("old", "f", "k", 1.0), Seat("new", "f", "k", 2.0)]
+    assert decide("k", "f", idle, alive=2, capacity=9) == Reuse("new")
+
+
+def test_a_cold_start_says_why() -> None:
+    def why(**given: object) -> str:
+        decision = decide("k2", "f", given.pop("idle", []), alive=0, capacity=9, **given)  # type: ignore[arg-type]
+        assert isinstance(decision, Start)
+        return decision.cold_reason
+
+    assert why() == "first"
+    assert why(busy=1) == "scaled"
+    assert why(lost="crashed") == "crashed"
+    assert why(lost="recycled") == "recycled"
+    assert why(idle=[Seat("e", "f", "k1", 0.0)]) == "reload"
+
+
+def test_outdated_code_is_evicted_before_anything_that_may_run_again() -> None:
+    idle = [Seat("other", "g", "k9", 1.0), Seat("outdated", "f", "k1", 5.0)]
+    assert decide("k2", "f", idle, alive=2, capacity=2) == Start("outdated", "reload")
+
+
+def test_only_what_was_unused_for_longer_than_the_timeout_expires() -> None:
+    idle = [Seat("a", "f", "k", 0.0), Seat("b", "f", "k", 95.0)]
+    assert expired(idle, now=100.0, idle_timeout_s=10.0) == ["a"]

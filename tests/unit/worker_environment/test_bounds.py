@@ -1,0 +1,116 @@
+"""What the sandbox decides without touching the host: kept logs, frames, names, trees, cgroup files."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fnrunner.sandbox import cgroups, output, process_tree
+from fnrunner.sandbox.cgroups import Cgroup
+from fnrunner.sandbox.output import BoundedLog
+from fnrunner.sandbox.ownership import Owner
+from fnrunner.sandbox.process_tree import Entry
+
+
+@pytest.mark.parametrize("module", [cgroups, output, process_tree])
+def test_the_examples_in_the_docstrings_hold(module: object) -> None:
+    result = doctest.testmod(module)  # type: ignore[arg-type]
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(1, 20))
+def test_a_bounded_log_keeps_both_ends_and_counts_the_middle(chunks: list[bytes], half: int) -> None:
+    log = BoundedLog(half)
+    for chunk in chunks:
+        log.write(chunk)
+    whole = b"".join(chunks)
+    kept, dropped = log.take()
+    assert dropped == max(0, len(whole) - 2 * half)
+    assert kept == (whole if not dropped else whole[:half] + whole[-half:])
+    assert log.take() == (b"", 0)
+
+
+def test_descendants_session_and_marked_are_members_and_others_are_not() -> None:
+    table = {
+        10: Entry(1, 10, 10, 1),
+        11: Entry(10, 10, 10, 1),
+        12: Entry(1, 10, 10, 1),
+        13: Entry(1, 13, 13, 1),
+        14: Entry(13, 13, 13, 1),
+        20: Entry(1, 20, 20, 1),
+    }
+    assert process_tree.members(table, root=10, marked=frozenset({13, 99})) == {10, 11, 12, 13, 14}
+
+
+OWNER = Owner("0123abcd", 5, 77, 1000)
+
+
+def test_names_of_another_boot_or_a_reused_pid_are_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fnrunner.sandbox.ownership.start_time", {77: 1000, 78: 2000}.get)
+    assert not OWNER.abandoned(OWNER.name("e"))
+    assert not OWNER.abandoned(Owner("0123abcd", 5, 78, 2000).name("e"))
+    assert OWNER.abandoned(Owner("0123abcd", 5, 78, 1999).name("e"))
+    assert OWNER.abandoned(Owner("0123abcd", 5, 79, 1).name("e"))
+    assert OWNER.abandoned(Owner("ffffffff", 5, 77, 1000).name("e"))
+
+
+def test_names_of_other_pid_namespaces_and_foreign_names_are_left_alone() -> None:
+    assert not OWNER.abandoned(Owner("0123abcd", 6, 79, 1).name("e"))
+    assert not OWNER.abandoned("fnrunner-worker")
+    assert not OWNER.abandoned("docker")
+
+
+@pytest.mark.parametrize(
+    ("version", "file", "text"),
+    [
+        (1, "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"),
+        (2, "memory.events", "oom 4\noom_kill 3\n"),
+    ],
+)
+def test_oom_kills_are_read_in_both_versions(version: int, file: str, text: str, tmp_path: Path) -> None:
+    group = Cgroup(version, (tmp_path,))
+    assert group.oom_kills() == 0
+    (tmp_path / file).write_text(text)
+    assert group.oom_kills() == 3
+
+
+def test_version_2_sets_memory_swap_and_pids(tmp_path: Path) -> None:
+    (tmp_path / "memory.swap.max").write_text("max")
+    Cgroup(2, (tmp_path,)).limit(128, 10)
+    assert (tmp_path / "memory.max").read_text() == str(128 << 20)
+    assert (tmp_path / "memory.swap.max").read_text() == "0"
+    assert (tmp_path / "pids.max").read_text() == "10"
+
+
+def test_version_1_limits_memory_and_swap_together(tmp_path: Path) -> None:
+    memory, pids = tmp_path / "memory", tmp_path / "pids"
+    memory.mkdir()
+    pids.mkdir()
+    (memory / "memory.memsw.limit_in_bytes").write_text("")
+    Cgroup(1, (memory, pids)).limit(128, 10)
+    assert (memory / "memory.memsw.limit_in_bytes").read_text() == str(128 << 20)
+    assert (pids / "pids.max").read_text() == "10"
+
+
+def test_a_host_without_writable_groups_has_none(tmp_path: Path) -> None:
+    membership = tmp_path / "cgroup"
+    membership.write_text("0::/\n")
+    assert cgroups.discover(tmp_path / "nothing", membership) is None
+    assert cgroups.discover(tmp_path, tmp_path / "missing") is None
+
+
+def test_the_parents_group_is_used_where_a_service_cannot_pass_controllers_on(tmp_path: Path) -> None:
+    membership = tmp_path / "membership"
+    membership.write_text("0::/system.slice/fnrunner.service\n")
+    service = tmp_path / "system.slice" / "fnrunner.service"
+    service.mkdir(parents=True)
+    (service.parent / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    (service / "cgroup.subtree_control").mkdir()  # writing to it fails, as with processes inside
+    hierarchy = cgroups.discover(tmp_path, membership)
+    assert hierarchy is not None
+    assert (hierarchy.version, hierarchy.parents) == (2, (service.parent,))

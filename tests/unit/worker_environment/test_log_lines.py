@@ -1,0 +1,100 @@
+"""START, END, REPORT and their JSON forms, letter by letter."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fnrunner.model.invocation import Answer, FunctionError, Report, Succeeded
+from fnrunner.worker import environment, failure, log_lines
+from tests.unit.worker_environment.spec import SPEC
+
+COLD = Report(duration_ms=79.666, billed_ms=232, memory_mb=128, max_memory_mb=73, init_ms=152.01)
+WARM = replace(COLD, init_ms=None, billed_ms=80)
+BASE = "REPORT RequestId: 1\tDuration: 79.67 ms\tBilled Duration: 80 ms\tMemory Size: 128 MB\tMax Memory Used: 73 MB\t"
+TIMEOUT = failure.timed_out("1", timedelta(seconds=1))
+EXIT = failure.exited("1", "Runtime exited with error: exit status 1")
+RAISED = FunctionError("ValueError", "no", b"{}")
+MOMENT = datetime(2024, 3, 13, 18, 56, 24, 46_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("module", [log_lines, failure, environment])
+def test_the_examples_in_the_docstrings_hold(module: object) -> None:
+    result = doctest.testmod(module)  # type: ignore[arg-type]
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_a_cold_report_shows_the_initialisation() -> None:
+    assert log_lines.report("1", COLD) == BASE.replace("80 ms", "232 ms") + "Init Duration: 152.01 ms\t\n"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "appended"),
+    [
+        (Succeeded(b"1"), ""),
+        (RAISED, ""),
+        (TIMEOUT, "Status: timeout\t"),
+        (EXIT, "Status: error\tError Type: Runtime.ExitError\t"),
+    ],
+)
+def test_only_a_lost_environment_is_appended_to_the_report(outcome: Succeeded | FunctionError, appended: str) -> None:
+    assert log_lines.report("1", WARM, outcome) == BASE + appended + "\n"
+
+
+def test_init_start_and_init_report() -> None:
+    assert log_lines.init_start("python:3.13.v64", "arn") == (
+        "INIT_START Runtime Version: python:3.13.v64\tRuntime Version ARN: arn\n"
+    )
+    assert log_lines.init_report(9999.808, "timeout") == (
+        "INIT_REPORT Init Duration: 9999.81 ms\tPhase: init\tStatus: timeout\n"
+    )
+
+
+def test_json_lines_are_telemetry_records() -> None:
+    lines = [
+        log_lines.start_json(MOMENT, "1", "$LATEST"),
+        log_lines.runtime_done_json(MOMENT, "1", WARM, EXIT, 5),
+        log_lines.report_json(MOMENT, "1", COLD, TIMEOUT),
+        log_lines.init_report_json(MOMENT, 1.5, "timeout"),
+        log_lines.init_start_json(MOMENT, runtime_version="v", version_arn="a", function="f", version="1"),
+    ]
+    start, done, report, init_report, init_start = [json.loads(line) for line in lines]
+    assert start == {
+        "time": "2024-03-13T18:56:24.046Z",
+        "type": "platform.start",
+        "record": {"requestId": "1", "version": "$LATEST"},
+    }
+    assert done["record"]["status"] == "error"
+    assert done["record"]["errorType"] == "Runtime.ExitError"
+    assert done["record"]["metrics"] == {"durationMs": 79.666, "producedBytes": 5}
+    assert report["record"]["status"] == "timeout"
+    assert report["record"]["metrics"]["initDurationMs"] == 152.01
+    assert init_report["record"]["metrics"] == {"durationMs": 1.5}
+    assert init_start["record"]["runtimeVersion"] == "v"
+
+
+def test_the_whole_log_runs_from_start_to_report_and_ends_lines() -> None:
+    answer = Answer(Succeeded(b"1"), WARM, b"no newline")
+    assert log_lines.whole("1", "7", answer, SPEC).decode() == (
+        "START RequestId: 1 Version: 7\nno newline\nEND RequestId: 1\n" + BASE + "\n"
+    )
+
+
+def test_the_whole_log_is_json_where_the_function_wants_json() -> None:
+    answer = Answer(Succeeded(b"1"), WARM, b'{"a":1}\n')
+    spec = replace(SPEC, log_format="JSON")
+    start, user, report = log_lines.whole("1", "7", answer, spec, MOMENT).splitlines()
+    assert json.loads(start)["time"] == "2024-03-13T18:56:23.966Z"
+    assert user == b'{"a":1}'
+    assert json.loads(report)["type"] == "platform.report"
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b"\xff", b'{"errorType":"A"}'])
+def test_error_json_that_is_none_is_unknown(payload: bytes) -> None:
+    outcome = failure.raised(payload)
+    assert (outcome.error_type, outcome.payload) == ("Function.Unknown", payload)
