@@ -23,6 +23,10 @@ class Blocked(Unavailable):
     """The broker takes no messages because of a memory or disk alarm. Free memory or disk on it, then publish again."""
 
 
+class Denied(Unavailable):
+    """The broker refuses this user, password or virtual host. Correct the broker URL."""
+
+
 class Refused(BrokerError):
     """The broker refused the message (negative confirm): the queue is full. Consume it, or raise its limit."""
 

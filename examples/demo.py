@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,7 +41,7 @@ def main() -> None:
         command = ["dev", "--port", str(port), "--bucket", f"photos={photos}", "--bucket", f"thumbnails={thumbnails}"]
         server = subprocess.Popen(fnrunner(*command), stdout=log, stderr=log)
     try:
-        eventually("the server answers", lambda: answers(port))
+        eventually("the server answers", partial(answers, port))
         tell_the_story(photos, thumbnails)
     finally:
         server.terminate()
@@ -76,7 +77,7 @@ def tell_the_story(photos: Path, thumbnails: Path) -> None:
     say("put a whole photo in its place and send the event again")
     make_photos(photos, "--repair")
     run("dlq", "redrive", "thumbnail", "--all")
-    eventually("the seventh thumbnail is there", lambda: (thumbnails / "broken.jpg").exists())
+    eventually("the seventh thumbnail is there", (thumbnails / "broken.jpg").exists)
     eventually("every event has ended", lambda: '"in_flight": 0' in output("audit", "thumbnail", "--json"))
 
     say("nothing was lost")

@@ -38,8 +38,8 @@ class Settings:
 
     ``retry_delays`` are the waits before the first, second, … retry of a function error: their count is not a limit,
     the last one repeats. ``sync_wait`` is how long a synchronous call of an uncapped function may wait for room.
-    ``health_port`` is where a worker or a
-    sources process answers /readyz. ``idle_timeout`` is how long an unused environment is kept. ``history``: how long logs and finished events are kept.
+    ``health_port`` is where a worker or a sources process answers /readyz. ``idle_timeout`` is how long an unused
+    environment is kept. ``history``: how long logs and finished events are kept.
     """
 
     data_dir: Path

@@ -233,8 +233,9 @@ class Announcer:
         accepted = note.accepted | {event.event_id for event, ok in zip(due, taken, strict=True) if ok}
         if not all(taken):
             self._counters["retried"] += 1
+            later = self._failed(note)
             waits = [u for e in due if (u := self.gates.until(e.function, monotonic())) is not None]
-            return replace(self._failed(note), due=max(waits, default=monotonic()), accepted=accepted)
+            return replace(later, due=max(waits, default=later.due), accepted=accepted)
         identity = happening.identity if happening.kind is Kind.CREATED else None
         await self._recorder.record(Change(happening.key, identity, happening.etag))
         return None
@@ -261,11 +262,12 @@ class Announcer:
         return True
 
     def _not_accepted(self, event: SourceEvent, error: Exception) -> bool:
-        wait = self.gates.failed(event.function, monotonic()) - monotonic()
-        reason = error or type(error).__name__
-        log.warning(
-            "bucket %s: %s takes no events: %s; next try in %.1f s", self._place.bucket, event.function, reason, wait
-        )
+        now = monotonic()
+        if self.gates.failed(event.function, now):
+            wait = (self.gates.until(event.function, now) or now) - now
+            reason = error or type(error).__name__
+            name = event.function
+            log.warning("bucket %s: %s takes no events: %s; next try in %.1f s", self._place.bucket, name, reason, wait)
         return False
 
     def _failed(self, note: Note) -> Note:

@@ -131,11 +131,13 @@ class Pending:
 
 
 class Backoff:
-    """Who may not be asked before when, after failures in a row: doubling from ``first`` to ``longest`` seconds."""
+    """Who may not be asked before when: from ``tolerance`` failures in a row on, doubling from ``first`` to ``longest`` s."""
 
-    def __init__(self, first: float, longest: float) -> None:
+    def __init__(self, first: float, longest: float, *, tolerance: int = 3) -> None:
         self._first = first
         self._longest = longest
+        self._tolerance = tolerance
+        self._failures: dict[str, int] = {}
         self._closed: dict[str, tuple[float, float]] = {}
 
     def until(self, name: str, now: float) -> float | None:
@@ -143,16 +145,18 @@ class Backoff:
         until, _ = self._closed.get(name, (now, 0.0))
         return until if until > now else None
 
-    def failed(self, name: str, now: float) -> float:
-        """Count a failure and say until when to wait. Failures of calls that ran together count once."""
+    def failed(self, name: str, now: float) -> bool:
+        """Count a failure. True when this one closed the gate; those of calls that ran together close it once."""
+        self._failures[name] = self._failures.get(name, 0) + 1
         until, delay = self._closed.get(name, (now, 0.0))
-        if until <= now:
-            delay = min(self._longest, delay * 2 or self._first)
-            until = now + delay
-            self._closed[name] = (until, delay)
-        return until
+        if self._failures[name] < self._tolerance or until > now:
+            return False
+        delay = min(self._longest, delay * 2 or self._first)
+        self._closed[name] = (now + delay, delay)
+        return True
 
     def succeeded(self, name: str) -> None:
+        self._failures.pop(name, None)
         self._closed.pop(name, None)
 
     def delay(self, attempts: int) -> float:
@@ -165,5 +169,5 @@ class Backoff:
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """Who failed last time."""
+        """Whose gate has been closed and has not been asked with success since."""
         return tuple(self._closed)

@@ -76,6 +76,19 @@ class RabbitMQServer:
         for part in ("data", "log"):
             (self.directory / part).mkdir(parents=True, exist_ok=True)
         (self.directory / "enabled_plugins").write_text("[].\n")
+        deadline = time.monotonic() + START_TIMEOUT_S
+        self._launch()
+        while not listens(self.port):
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerFailed((self.directory / "output").read_text(errors="replace")[-4000:])
+            if self._process is None or self._process.poll() is not None:
+                # epmd holds the name of a killed node for a moment.
+                time.sleep(0.5)
+                self._launch()
+            time.sleep(0.05)
+
+    def _launch(self) -> None:
         with (self.directory / "output").open("ab") as output:
             self._process = subprocess.Popen(
                 [SCRIPTS / "rabbitmq-server"],
@@ -85,12 +98,6 @@ class RabbitMQServer:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not listens(self.port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise ServerFailed((self.directory / "output").read_text(errors="replace")[-4000:])
-            time.sleep(0.05)
 
     def kill(self) -> None:
         """``kill -9`` of the Erlang machine and of the script that started it."""

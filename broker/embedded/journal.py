@@ -150,10 +150,8 @@ class Journal:
         try:
             disk = os.statvfs(self.path.parent)
             free = disk.f_bavail * disk.f_frsize
-            if (
-                free >= self.reserve_bytes
-                or free >= self.reserve_bytes // 4
-                and free + self._reusable >= self.reserve_bytes
+            if free >= self.reserve_bytes or (
+                free >= self.reserve_bytes // 4 and free + self._reusable >= self.reserve_bytes
             ):
                 return None
         except (OSError, sqlite3.Error):

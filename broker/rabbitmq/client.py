@@ -183,7 +183,7 @@ class RabbitMQBroker:
     async def _get_channel(self) -> Intake:
         async with self._getting:
             if self._gets is None or self._gets.lost.is_set():
-                session = await self._consuming.connected()
+                session = await self._consuming.connected_soon()
                 self._gets = Intake(session, await session.channel(), self)
             return self._gets
 

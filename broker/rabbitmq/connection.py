@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPT_S = 10.0
 CLOSE_S = 5.0
+PATIENCE_S = 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 
@@ -107,6 +108,14 @@ class Link:
         while (session := self._session) is None:
             await self._ready.wait()
         return session
+
+    async def connected_soon(self) -> Session:
+        """Wait for a connection. Raises Unavailable after a while."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self.connected()
+        except TimeoutError:
+            raise Unavailable(f"{self.reason}. Try again when it is back") from None
 
     async def open(self, timeout: timedelta) -> None:
         """Connect for the first time, trying every host again and again. Raises Unavailable, Denied."""
@@ -219,7 +228,7 @@ class Attachment:
 
     async def start(self) -> None:
         """Set it up once, letting its errors through; then keep it in the background."""
-        lost = await whole(self._attach(await self._link.connected()))
+        lost = await whole(self._attach(await self._link.connected_soon()))
         self._task = asyncio.create_task(self._keep(lost), name=f"rabbitmq keep {self._what}")
 
     async def _keep(self, lost: asyncio.Event) -> None:

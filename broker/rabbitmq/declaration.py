@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from aiormq.abc import AbstractChannel
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from broker.broker import QueueDepth
 from broker.delays import milliseconds
 from broker.errors import QueueNotFound, Unroutable
 from broker.rabbitmq.connection import Link, Session, whole
-from broker.rabbitmq.failure import Border, Busy
+from broker.rabbitmq.failure import Border, Busy, Lost
 from broker.topology import DELIVERY_LIMIT, Binding, Exchange, Queue, QueueKind, Topology
 
-LOCKED_FOR_S = 15.0
-"""How long an exclusive queue may stay held by a connection that has gone before that is an error."""
+INSIST_S = 15.0
+"""How long an order is repeated; an exclusive queue may stay held by a connection that has gone for some seconds."""
+
+T = TypeVar("T")
 
 
 def queue_arguments(queue: Queue) -> dict[str, Any]:
@@ -26,8 +28,8 @@ def queue_arguments(queue: Queue) -> dict[str, Any]:
     Every quorum queue has an explicit delivery limit: RabbitMQ 4 would use 20, and RabbitMQ 3 would put a message that
     is given back at the tail.
 
-    >>> queue_arguments(Queue("q"))
-    {'x-queue-type': 'quorum', 'x-delivery-limit': 1000}
+    >>> queue_arguments(Queue("q", delivery_limit=5))
+    {'x-queue-type': 'quorum', 'x-delivery-limit': 5}
     >>> queue_arguments(Queue("q", QueueKind.CLASSIC))
     {}
     """
@@ -88,7 +90,7 @@ class Declarations:
 
     @asynccontextmanager
     async def _channel(self, session: Session | None = None) -> AsyncIterator[AbstractChannel]:
-        channel = await (session or await self._link.connected()).channel()
+        channel = await (session or await self._link.connected_soon()).channel()
         try:
             async with Border():
                 yield channel
@@ -99,16 +101,22 @@ class Declarations:
 
     async def declare(self, topology: Topology) -> None:
         """Raises TopologyConflict, Unavailable."""
-        deadline = asyncio.get_running_loop().time() + LOCKED_FOR_S
-        while True:
-            try:
-                await whole(self._declare(topology))
-                break
-            except Busy:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                await asyncio.sleep(0.1)
+        await self._insist(lambda: self._declare(topology))
         self._remember(topology)
+
+    async def _insist(self, order: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Every order here can be given twice: do so when the connection goes, or an exclusive queue is not free yet."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((Lost, Busy)),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=stop_after_delay(INSIST_S),
+            reraise=True,
+        )
+
+        async def attempt() -> T:
+            return await whole(order())
+
+        return await retrying(attempt)
 
     async def _declare(self, topology: Topology, session: Session | None = None) -> None:
         async with self._channel(session) as channel:
@@ -137,7 +145,7 @@ class Declarations:
         await self._declare(Topology(exchanges, (self._queues[name],), bindings), session)
 
     async def delete(self, topology: Topology) -> None:
-        await whole(self._delete(topology))
+        await self._insist(lambda: self._delete(topology))
 
     async def _delete(self, topology: Topology) -> None:
         async with self._channel() as channel:
@@ -167,7 +175,7 @@ class Declarations:
         Raises Unroutable.
         """
         try:
-            await whole(self._look(exchange))
+            await self._insist(lambda: self._look(exchange))
         except QueueNotFound as missing:
             raise Unroutable(f"exchange {exchange!r} does not exist. Declare it, or correct the name") from missing
         self._known.add(exchange)
@@ -177,7 +185,7 @@ class Declarations:
             await channel.exchange_declare(exchange, passive=True)
 
     async def depth(self, queue: str) -> QueueDepth:
-        return await whole(self._depth(queue))
+        return await self._insist(lambda: self._depth(queue))
 
     async def _depth(self, queue: str) -> QueueDepth:
         async with self._channel() as channel:
@@ -186,7 +194,7 @@ class Declarations:
         raise AssertionError("unreachable")
 
     async def purge(self, queue: str) -> int:
-        return await whole(self._purge(queue))
+        return await self._insist(lambda: self._purge(queue))
 
     async def _purge(self, queue: str) -> int:
         async with self._channel() as channel:

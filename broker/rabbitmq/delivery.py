@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 OFFSET_HEADER = "x-stream-offset"
 
+# What a queue adds at each delivery: it is not the publisher's, and must not travel on in a copy.
+_BROKERS_OWN = ("x-delivery-count", "x-acquired-count")
+
 _TAG = Struct(">QB")
 _UNSETTLED, _SETTLING, _SETTLED = range(3)
 
@@ -147,6 +150,7 @@ class Intake:
         self.copier = copier
         self.lanes: dict[str, Lane] = {}
         self.out: dict[int, Delivery] = {}
+        self.delivered = 0
         self.on_settled: Callable[[Lane], None] = lambda _: None
         self._tap = session.tap
         self._number = channel.number
@@ -198,7 +202,10 @@ class Intake:
                 answer.set_result(None)
 
     def _make(self, lane: Lane, tag: int, message: Message, exchange: str, key: str, redelivered: bool) -> Delivery:
-        offset = message.headers.get(OFFSET_HEADER)
+        for name in _BROKERS_OWN:
+            message.headers.pop(name, None)  # type: ignore[attr-defined]
+        offset = message.headers.pop(OFFSET_HEADER, None)  # type: ignore[attr-defined]
+        self.delivered += 1
         delivery = Delivery(self, lane, tag, message, exchange, key, redelivered, offset)
         self.out[tag] = delivery
         lane.out += 1

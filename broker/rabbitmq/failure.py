@@ -17,7 +17,14 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from broker.errors import BrokerError, QueueNotFound, Refused, TopologyConflict, Unavailable
+from broker.errors import (
+    BrokerError,
+    Denied,
+    QueueNotFound,
+    Refused,
+    TopologyConflict,
+    Unavailable,
+)
 
 
 class Lost(Unavailable):
@@ -26,10 +33,6 @@ class Lost(Unavailable):
 
 class Busy(Unavailable):
     """The exclusive queue is still held by a connection that has gone; the broker will notice soon."""
-
-
-class Denied(Unavailable):
-    """The broker refuses this user, password or virtual host. Correct the broker URL."""
 
 
 def text(error: BaseException) -> str:

@@ -125,7 +125,7 @@ class Permits:
     async def _open_channel(self) -> Intake:
         async with self._opening:
             if self._intake is None or self._intake.lost.is_set():
-                session = await self._link.connected()
+                session = await self._link.connected_soon()
                 intake = Intake(session, await session.channel(), self._copier)
                 async with Border():
                     await intake.channel.queue_declare(self._queue, durable=True)
@@ -192,7 +192,7 @@ class Permits:
     async def resize(self, total: int) -> None:
         """Raises Unavailable; calling it again is harmless."""
         async with self._resizing:
-            session = await self._link.connected()
+            session = await self._link.connected_soon()
             async with self._counted(session) as (intake, counted, seen):
                 exists = max(counted.exists, total)
                 new = [Message(b"", type="permit") for _ in range(exists - counted.exists)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from datetime import timedelta
 from struct import Struct
@@ -14,11 +15,21 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from broker.errors import Blocked, BrokerError, MessageTooLarge, Refused, Unavailable, Unroutable
 from broker.message import Message
 from broker.rabbitmq import wire
-from broker.rabbitmq.connection import Attachment, Link, Session
+from broker.rabbitmq.connection import Attachment, Link, Session, end
 from broker.rabbitmq.failure import Border, Lost
+
+log = logging.getLogger(__name__)
 
 LIMIT_BYTES = 16 * 1024 * 1024
 """The default ``max_message_size`` of RabbitMQ 4, kept with every version."""
+
+WATCH_S = 0.25
+STALLED_S, STALLED_AFTER_RECOVERY_S = 5.0, 1.0
+"""A confirm that takes longer is not coming, and doubly so each time that this was wrong."""
+
+MOST_STALLS = 4
+RECOVERY_S = 15.0
+"""How long after a reconnection a broker may still be starting its queues."""
 
 _TAG = Struct(">QB")
 _NO_EXCHANGE = re.compile(r"no exchange '(.*)' in vhost")
@@ -32,6 +43,7 @@ class Pending(NamedTuple):
     exchange: str
     routing_key: str
     head: bytes
+    sent_at: float
 
 
 class Confirms:
@@ -54,9 +66,14 @@ class Confirms:
         frames = wire.publish(self._number, exchange, routing_key, mandatory, head, body, self._room)
         confirmed: asyncio.Future[None] = self._loop.create_future()
         self._last += 1
-        self._pending[self._last] = Pending(confirmed, exchange, routing_key, head)
+        self._pending[self._last] = Pending(confirmed, exchange, routing_key, head, self._loop.time())
         self._tap.send(frames)
         return confirmed
+
+    def oldest_s(self) -> float:
+        """For how long the oldest message on its way has been waiting for its confirm."""
+        oldest = next(iter(self._pending.values()), None)
+        return 0.0 if oldest is None else self._loop.time() - oldest.sent_at
 
     def settled(self, method: int, arguments: bytes) -> None:
         tag, multiple = _TAG.unpack_from(arguments)
@@ -129,6 +146,11 @@ class Publisher:
         self._confirms: Confirms | None = None
         self._ready = asyncio.Event()
         self._plain: tuple[Session, int] | None = None
+        self._channel: AbstractChannel | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._stalls = 0
+        self._recovered_at = -RECOVERY_S
+        self._watcher: asyncio.Task[None] | None = None
         self._attachment = Attachment(link, self._attach, "publishing")
 
     @property
@@ -137,15 +159,23 @@ class Publisher:
 
     async def start(self) -> None:
         await self._attachment.start()
+        self._watcher = asyncio.create_task(self._watch(), name="rabbitmq watch confirms")
 
     async def stop(self) -> None:
+        await end(self._watcher)
+        await end(self._ending)
         await self._attachment.stop()
         if self._confirms is not None:
             self._confirms.close()
 
     async def _attach(self, session: Session) -> asyncio.Event:
         self._ready.clear()
-        channel = await session.channel()
+        if self._plain is not None and self._plain[0] is not session:
+            self._recovered_at = self._loop.time()
+        if self._channel is not None and not self._channel.is_closed:
+            # A channel that waits for a queue may take long to close: nobody needs to wait for it.
+            self._ending = asyncio.create_task(_close(self._channel), name="rabbitmq end of a channel")
+        channel = self._channel = await session.channel()
         async with Border():
             await channel.confirm_delivery()
         replies = await session.channel()
@@ -156,6 +186,26 @@ class Publisher:
         self._plain = (session, replies.number)
         self._ready.set()
         return confirms.lost
+
+    async def _watch(self) -> None:
+        """Begin again on a fresh channel when confirms do not come.
+
+        A RabbitMQ that has just started may take a message for a quorum queue whose leader is not there yet, and then never
+        say a word about it.
+        """
+        while True:
+            await asyncio.sleep(WATCH_S)
+            confirms = self._confirms
+            if confirms is None or confirms.lost.is_set() or self._link.blocked is not None:
+                continue
+            recovering = self._loop.time() - self._recovered_at < RECOVERY_S
+            limit = (STALLED_AFTER_RECOVERY_S if recovering else STALLED_S) * 2**self._stalls
+            if (waited := confirms.oldest_s()) > limit:
+                log.warning("no confirm for %.1f s; publishing again on another channel", waited)
+                self._stalls = min(self._stalls + 1, MOST_STALLS)
+                confirms.close()
+            elif waited == 0.0:
+                self._stalls = 0
 
     async def publish(
         self, message: Message, exchange: str, routing_key: str, timeout: timedelta, *, mandatory: bool = True
@@ -243,3 +293,10 @@ class Publisher:
         tap.send(wire.publish(self._plain[1], "", routing_key, False, head, message.body, session.frame_room))
         if tap.paused:
             await tap.drained()
+
+
+async def _close(channel: AbstractChannel) -> None:
+    try:
+        await channel.close()
+    except Exception:
+        log.debug("a channel did not close in an orderly way", exc_info=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -29,6 +29,7 @@ from broker.rabbitmq.failure import Border
 
 log = logging.getLogger(__name__)
 
+SILENCE = timedelta(minutes=5)
 MOST_LANES = 8
 LARGEST_PREFETCH = 65_535
 
@@ -59,6 +60,8 @@ class Subscription:
         self._changing = asyncio.Lock()
         self._fitting: asyncio.Task[None] | None = None
         self._cancelled = False
+        self._timer = asyncio.get_running_loop().call_later(0, lambda: None)
+        self._renewing: asyncio.Task[None] | None = None
         self._attachment = Attachment(link, self._attach, f"consuming {queue!r}")
 
     @property
@@ -81,6 +84,7 @@ class Subscription:
         if self._cancelled:
             return
         self._cancelled = True
+        self._timer.cancel()
         self._forget(self)
         await self._attachment.stop()
         await whole(self._cancel())
@@ -99,8 +103,10 @@ class Subscription:
     async def close(self) -> None:
         """End it with its client: what is out is lost to it and delivered again."""
         self._cancelled = True
+        self._timer.cancel()
         await self._attachment.stop()
         await end(self._fitting)
+        await end(self._renewing)
         if self._intake is not None:
             self._intake.close()
 
@@ -125,7 +131,25 @@ class Subscription:
             # Consuming says so when the queue is missing; a paused subscription must look.
             await intake.channel.queue_declare(self.queue, passive=True)
         await self._fit()
+        self._watch(intake)
         return intake.lost
+
+    def _watch(self, intake: Intake) -> None:
+        self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(SILENCE.total_seconds(), self._after_silence, intake, intake.delivered)
+
+    def _after_silence(self, intake: Intake, delivered: int) -> None:
+        """Begin again when nothing came for long, in case it is not for want of messages.
+
+        RabbitMQ 3 says nothing to a consumer whose quorum queue is deleted and made again within the same instant.
+        """
+        if intake.lost.is_set() or self._cancelled:
+            return
+        if intake.delivered == delivered and not intake.out and self.prefetch > 0:
+            self._renewing = asyncio.create_task(intake.shut(), name=f"rabbitmq renew {self.queue}")
+        else:
+            self._watch(intake)
 
     def _resume_after(self, intake: Intake) -> None:
         """Hook for streams: where to go on after what ``intake`` delivered."""

@@ -27,10 +27,16 @@ class ApiRole:
         self._roles = roles
         self._checks = (*checks, self._problems)
         self._archivist = Archivist(parts.store, parts.broker, clock=now_ms)
-        self._letters = DeadLetters(parts.store, parts.broker, parts.settings.home, clock=now_ms)
+        self._letters = DeadLetters(parts.store, parts.broker, parts.settings.home, clock=now_ms, tracing=parts.tracing)
         self._watched: set[str] = set()
         self._follower = Follower(parts.catalogue, self._follow, "dead letters")
-        self._server = HttpServer(create_app(self._services()), parts.settings.host, parts.settings.port)
+        self._services = self._make_services()
+        self._server = HttpServer(
+            create_app(self._services),
+            parts.settings.host,
+            parts.settings.port,
+            grace=parts.settings.drain_timeout,
+        )
 
     @property
     def port(self) -> int:
@@ -44,6 +50,7 @@ class ApiRole:
         await self._follower.start()
 
     async def close(self) -> None:
+        self._services.stopping.set()
         await self._server.close()
         await self._follower.close()
         await self._archivist.close()
@@ -56,7 +63,7 @@ class ApiRole:
                 await self._archivist.watch(name)
                 self._watched.add(name)
 
-    def _services(self) -> Services:
+    def _make_services(self) -> Services:
         return Services(
             settings=self._parts.settings,
             home=self._parts.settings.home,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
+from broker.errors import Denied, Unavailable
 from fnrunner.api.health import routes as health_routes
 from fnrunner.api.services import Health, HealthServices, Problem
 from fnrunner.app import worker_role
@@ -19,8 +22,11 @@ from fnrunner.app.parts import Parts, started
 from fnrunner.app.server import HttpServer
 from fnrunner.app.sources_role import SourcesRole
 from fnrunner.settings import Settings, safe
+from fnrunner.store.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
+
+START_AGAIN = timedelta(seconds=2)
 
 Announce = Callable[[str], None]
 """Told in words what is ready, for a person who watches."""
@@ -50,7 +56,7 @@ def _run(settings: Settings, roles: tuple[str, ...], announce: Announce) -> None
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s %(message)s"
     )
-    for chatty in ("httpx", "alembic", "uvicorn", "uvicorn.error"):
+    for chatty in ("httpx", "alembic", "uvicorn", "uvicorn.error", "aiormq", "aio_pika"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, roles, announce))
@@ -76,10 +82,31 @@ async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped)
-    async with node(settings, roles) as where:
-        announce(where)
-        await stop.wait()
-        announce("stopping: what runs may end, nothing new is taken")
+    async with AsyncExitStack() as stack:
+        if (where := await _start(settings, roles, stack, stop, announce)) is not None:
+            announce(where)
+            await stop.wait()
+            announce("stopping: what runs may end, nothing new is taken")
+
+
+async def _start(
+    settings: Settings, roles: tuple[str, ...], stack: AsyncExitStack, stop: asyncio.Event, announce: Announce
+) -> str | None:
+    """Start on ``stack``. A part of an installation waits for its broker and store; `dev` says at once what is wrong.
+
+    None when it was told to stop meanwhile.
+    """
+    while not stop.is_set():
+        try:
+            return await stack.enter_async_context(node(settings, roles))
+        except (Unavailable, StoreUnavailable) as error:
+            if len(roles) > 1 or isinstance(error, Denied):
+                raise
+            announce(f"waiting: {error}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_AGAIN.total_seconds()):
+                await stop.wait()
+    return None
 
 
 @asynccontextmanager

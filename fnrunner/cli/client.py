@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -156,10 +157,8 @@ def admin_path(name: str, *rest: str) -> str:
     >>> admin_path("arn:aws:lambda:us-east-1:000000000000:function:f:2", "logs")
     '/fnrunner/v1/functions/f/logs'
     """
-    try:
+    with suppress(InvalidArn):  # the server says what is wrong with it
         name = FunctionRef.parse(name).name
-    except InvalidArn:
-        pass  # the server says what is wrong with it
     return "/".join((ADMIN, "functions", segment(name), *map(segment, rest)))
 
 

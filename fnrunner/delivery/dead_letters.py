@@ -31,6 +31,7 @@ from fnrunner.model import limits
 from fnrunner.model.arn import Home
 from fnrunner.store.engine import Store
 from fnrunner.store.schema import dead_letter
+from fnrunner.telemetry.tracing import Tracing, Untraced
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,10 @@ class Redriven:
 class DeadLetters:
     """``clock`` gives epoch milliseconds."""
 
-    def __init__(self, store: Store, broker: Broker, home: Home, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, broker: Broker, home: Home, *, clock: Callable[[], int], tracing: Tracing | None = None
+    ) -> None:
+        self._tracing = tracing or Untraced()
         self._store = store
         self._broker = broker
         self._home = home
@@ -230,14 +234,28 @@ class DeadLetters:
     async def _publish_one(self, row: Row[Any]) -> str | None:
         """None when it was published, else why not."""
         try:
-            event = self._event(row)
-            await self._broker.publish(to_message(event), routing_key=names.events(row.function))
+            await self._send(self._event(row))
         except PayloadNotJson as error:
             return str(error)
         except BrokerError as error:
             log.warning("dead letter %s of %s stays: %s", row.event_id, row.function, error)
             return str(error)
         return None
+
+    async def _send(self, event: Envelope) -> None:
+        """Publish it in its own trace, under a span that links to the attempt that failed last."""
+        queue = names.events(event.function)
+        links = tuple(attempt.traceparent for attempt in event.attempts[-1:])
+        redrive = self._tracing.redrive(event.function, event.trace, message_id=event.id, links=links)
+        span = self._tracing.publish(queue, redrive.carrier, message_id=event.id, routing_key=queue)
+        try:
+            await self._broker.publish(to_message(replace(event, trace=span.carrier)), routing_key=queue)
+        except BrokerError as error:
+            span.fail(type(error).__name__, str(error))
+            raise
+        finally:
+            span.end()
+            redrive.end()
 
     def _event(self, row: Row[Any]) -> Envelope:
         """The event to publish: no attempt charged, its age counted from now, its history and trace kept."""

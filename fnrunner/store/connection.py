@@ -79,7 +79,9 @@ def open_engine(url: URL, purpose: Purpose, *, connections: int, echo: bool) -> 
     """Connects at first use. ``connections`` is the most there are."""
     shared: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "echo": echo, "hide_parameters": not echo}
     if url.get_backend_name() == "postgresql":
-        arguments = {name: value for name, value in _LIVENESS.items() if name not in url.query}
+        # a database made with SQL_ASCII would answer bytes otherwise
+        chosen = {**_LIVENESS, "client_encoding": "utf8"}
+        arguments = {name: value for name, value in chosen.items() if name not in url.query}
         engine = create_engine(url, connect_args=arguments, **shared)
         # Readers see one commit throughout, as SQLite's do.
         steady = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}

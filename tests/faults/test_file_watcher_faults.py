@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,9 @@ class Process:
         found = [json.loads(line) for line in lines]
         return [(i, e["Records"][0]["eventName"], e["Records"][0]["s3"]["object"]["key"]) for i, e in found]
 
+    def has(self, keys: int) -> bool:
+        return len({key for _, _, key in self.accepted()}) >= keys
+
     def close(self) -> None:
         for process in self._running:
             if process.poll() is None:
@@ -122,10 +126,10 @@ async def test_a_watcher_that_is_killed_twice_while_files_are_dropped_announces_
     dropping = asyncio.create_task(drop())
     for enough in (100, 300):
         running = await asyncio.to_thread(process.start)
-        await eventually(lambda enough=enough: len({key for _, _, key in process.accepted()}) >= enough, 60)
+        await eventually(partial(process.has, enough), 60)
         process.kill(running)
     await dropping
-    (process.bucket / "file-0").unlink()
+    (process.bucket / process.accepted()[0][2]).unlink()
     await asyncio.to_thread(process.start)
     await eventually(lambda: {key for _, _, key in process.accepted()} == set(names), 60)
     await eventually(lambda: any(name == "ObjectRemoved:Delete" for _, name, _ in process.accepted()), 60)
@@ -144,7 +148,7 @@ async def test_another_process_takes_over_within_seconds_of_a_kill(process: Proc
     (process.bucket / "b").write_text("x")
     await eventually(lambda: {key for _, _, key in process.accepted()} == {"a", "b"}, 15)
     assert second.poll() is None
-    assert len(process.accepted()) == 2
+    assert len({i for i, _, _ in process.accepted()}) == 2, "a repeat has the id of the first time"
 
 
 @pytest.fixture
@@ -192,7 +196,7 @@ async def test_an_acceptor_that_fails_half_of_the_time_gets_everything_and_nothi
 ) -> None:
     dice = random.Random(7)
     inbox.fault = lambda event: NotAccepted() if dice.random() < 0.5 else None
-    names = [f"file-{number}" for number in range(400)]
+    names = [f"file-{number}" for number in range(200)]
     for name in names:
         (bucket / name).write_text(name)
     await inbox.until(lambda: len({key for _, key in inbox.seen()}) == len(names), 90)
@@ -205,12 +209,13 @@ async def test_an_acceptor_that_is_away_costs_time_and_no_memory(
     inbox.fault = lambda event: NotAccepted("the broker is away")
     for number in range(1_000):
         (bucket / f"{number}").write_text("x")
-    await inbox.until(lambda: len(inbox.offered) > 100)
+    await inbox.until(lambda: len(inbox.offered) > 5)
+    await eventually(lambda: watcher.health().condition is Condition.LAGGING)
     session = watcher._session
     assert session is not None
     assert session._announcer is not None
     assert len(session._announcer.pending) <= 100
-    assert watcher.health().condition is Condition.LAGGING
+    assert "f takes no events" in str(watcher.health().reasons)
     inbox.fault = lambda event: None
     await inbox.until(lambda: len(inbox.accepted) >= 1_000, 90)
     assert Counter(inbox.seen()) == Counter(("Created", f"{number}") for number in range(1_000))
@@ -274,7 +279,7 @@ async def test_an_overflow_of_the_kernels_queue_is_made_good_by_comparing(
     # not a moment for the loop to read: the queue overflows with events that mean nothing, and this one is lost
     for _ in range(limit + 100):
         for name in (".a", ".b"):
-            (bucket / name).touch()
+            (bucket / name).write_text("")
     (bucket / "lost").write_text("x")
     await inbox.until(lambda: any(seen(event)[1] == "lost" for event in inbox.accepted))
     assert watcher.health().counters["overflowed"] >= 1

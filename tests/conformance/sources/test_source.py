@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from sources.errors import Misconfigured, NotAccepted, Refused
 from sources.registry import adapters
-from sources.source import Adapter, Condition, Source
+from sources.source import Adapter, Condition, Source, SourceEvent
 from tests.conformance.sources.faulty_checkpoints import FaultyCheckpoints
 from tests.conformance.sources.inbox import Inbox, eventually, seen
 from tests.conformance.sources.rig import Rig, rig_of
@@ -20,6 +21,10 @@ Make = Callable[[], Source]
 
 def keys(inbox: Inbox) -> list[str]:
     return [seen(event)[1] for event in inbox.accepted]
+
+
+def _more(events: list[SourceEvent], than: int) -> bool:
+    return len(events) > than
 
 
 def test_every_adapter_has_a_rig_in_this_suite(adapter: str) -> None:
@@ -153,14 +158,16 @@ async def test_what_was_accepted_when_it_is_closed_is_recorded(
 
 async def test_events_about_the_same_thing_are_offered_one_after_the_other(make: Make, rig: Rig, inbox: Inbox) -> None:
     await make().start()
-    for number in range(3):
+    for _ in range(3):
         inbox.gate.clear()
+        offers, accepts = len(inbox.offered), len(inbox.accepted)
         rig.happen("a")
-        await inbox.until(lambda so_far=number: len(inbox.offered) > so_far)
+        await inbox.until(partial(_more, inbox.offered, offers))
+        rig.happen("a")
         rig.happen("b")
-        await inbox.until(lambda: any(seen(event)[1] == "b" for event in inbox.offered))
+        await inbox.until(partial(_more, inbox.offered, offers + 1))
         inbox.gate.set()
-        await inbox.until(lambda so_far=number: keys(inbox).count("a") > so_far)
+        await inbox.until(partial(_more, inbox.accepted, accepts + 2))
     assert inbox.together == 1
     assert len(set(inbox.ids())) == len(inbox.ids())
 

@@ -118,30 +118,43 @@ TestWorkers = Workers.TestCase
 
 
 def test_failures_double_the_wait_up_to_the_longest() -> None:
-    gate = Backoff(1, 5)
+    gate = Backoff(1, 5, tolerance=1)
     waits, now = [], 0.0
     for _ in range(5):
-        until = gate.failed("f", now)
+        assert gate.failed("f", now)
+        until = gate.until("f", now)
+        assert until is not None
         waits.append(until - now)
         now = until
     assert waits == [1, 2, 4, 5, 5]
 
 
 def test_failures_of_calls_that_ran_together_count_once() -> None:
-    gate = Backoff(1, 60)
-    assert gate.failed("f", 0) == gate.failed("f", 0.5) == 1
+    gate = Backoff(1, 60, tolerance=1)
+    assert gate.failed("f", 0)
+    assert not gate.failed("f", 0.5)
     assert gate.until("f", 0.9) == 1
     assert gate.until("f", 1) is None
 
 
+def test_a_few_failures_among_successes_close_no_gate() -> None:
+    gate = Backoff(1, 60, tolerance=3)
+    for now in range(10):
+        assert not gate.failed("f", now)
+        assert not gate.failed("f", now)
+        assert gate.until("f", now) is None
+        gate.succeeded("f")
+    assert [gate.failed("f", 20) for _ in range(3)] == [False, False, True]
+
+
 def test_a_success_opens_the_gate_and_one_function_does_not_close_it_for_another() -> None:
-    gate = Backoff(1, 60)
+    gate = Backoff(1, 60, tolerance=1)
     gate.failed("f", 0)
     assert gate.until("g", 0) is None
-    assert gate.waiting == ("f",)
+    assert list(gate.waiting) == ["f"]
     gate.succeeded("f")
     assert gate.until("f", 0) is None
-    assert gate.waiting == ()
+    assert list(gate.waiting) == []
 
 
 @given(st.integers(1, 10_000))
