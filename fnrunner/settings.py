@@ -39,7 +39,8 @@ class Settings:
     ``retry_delays`` are the waits before the first, second, … retry of a function error: their count is not a limit,
     the last one repeats. ``sync_wait`` is how long a synchronous call of an uncapped function may wait for room.
     ``health_port`` is where a worker or a sources process answers /readyz. ``idle_timeout`` is how long an unused
-    environment is kept. ``history``: how long logs and finished events are kept.
+    environment is kept. ``connect_timeout`` is how long one try to reach RabbitMQ may take at the start.
+    ``history``: how long logs and finished events are kept.
     """
 
     data_dir: Path
@@ -63,6 +64,7 @@ class Settings:
     otlp_endpoint: str = ""
     trust_network: bool = False
     health_port: int | None = None
+    connect_timeout: timedelta = timedelta(seconds=30)
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
@@ -187,6 +189,7 @@ _READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "FNRUNNER_IDLE_TIMEOUT_S": ("idle_timeout", _seconds, _DURATION),
     "FNRUNNER_DRAIN_TIMEOUT_S": ("drain_timeout", _seconds, _DURATION),
     "FNRUNNER_HISTORY_S": ("history", _seconds, _DURATION),
+    "FNRUNNER_CONNECT_TIMEOUT_S": ("connect_timeout", _seconds, _DURATION),
     "FNRUNNER_HEALTH_PORT": ("health_port", _whole(0, 65_535), "a port, 0 to 65535"),
     "FNRUNNER_TRUST_NETWORK": ("trust_network", lambda text: _one_of("0", "1")(text) == "1", "0 or 1"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("otlp_endpoint", _matching(r"https?://.+"), "http://… or https://…"),

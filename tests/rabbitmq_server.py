@@ -122,7 +122,7 @@ class RabbitMQServer:
 
     def control(self, *arguments: str) -> str:
         """What ``rabbitmqctl`` prints. Raises CalledProcessError."""
-        command = [SCRIPTS / "rabbitmqctl", "--quiet", *arguments]
+        command = [str(SCRIPTS / "rabbitmqctl"), "--quiet", *arguments]
         return subprocess.run(
             command, env=self._environment(), capture_output=True, check=True, text=True, timeout=60
         ).stdout

@@ -14,9 +14,9 @@ import aiormq
 from aiormq.abc import AbstractChannel
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from broker.errors import BrokerError, Unavailable
+from broker.errors import BrokerError, Denied, Unavailable
 from broker.rabbitmq.address import Address
-from broker.rabbitmq.failure import Border, Denied
+from broker.rabbitmq.failure import Border
 from broker.rabbitmq.tap import Tap, TapFactory
 
 T = TypeVar("T")

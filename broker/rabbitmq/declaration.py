@@ -163,6 +163,11 @@ class Declarations:
         declared = self._queues.get(queue)
         return None if declared is None else declared.kind
 
+    def is_exclusive(self, queue: str) -> bool:
+        """This client declared it, and it goes with the connection."""
+        declared = self._queues.get(queue)
+        return declared is not None and declared.exclusive
+
     def knows(self, exchange: str) -> bool:
         return exchange in self._known
 

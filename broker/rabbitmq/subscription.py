@@ -30,6 +30,7 @@ from broker.rabbitmq.failure import Border
 log = logging.getLogger(__name__)
 
 SILENCE = timedelta(minutes=5)
+RESTORE_AFTER = timedelta(seconds=1)
 MOST_LANES = 8
 LARGEST_PREFETCH = 65_535
 
@@ -60,6 +61,7 @@ class Subscription:
         self._changing = asyncio.Lock()
         self._fitting: asyncio.Task[None] | None = None
         self._cancelled = False
+        self._missing_since: float | None = None
         self._timer = asyncio.get_running_loop().call_later(0, lambda: None)
         self._renewing: asyncio.Task[None] | None = None
         self._attachment = Attachment(link, self._attach, f"consuming {queue!r}")
@@ -115,10 +117,27 @@ class Subscription:
     async def _attach(self, session: Session) -> asyncio.Event:
         async with self._changing:
             try:
-                return await self._consume_on(session)
+                lost = await self._consume_on(session)
             except QueueNotFound:
+                if not self._may_restore():
+                    raise
                 await self._declarations.restore(self.queue, session)
-                return await self._consume_on(session)
+                lost = await self._consume_on(session)
+            self._missing_since = None
+            return lost
+
+    def _may_restore(self) -> bool:
+        """A queue of this connection at once; any other only when its deletion is surely over.
+
+        RabbitMQ 4.0 loses its dead-letter supervisor, for the whole node, over a quorum queue declared while it is being
+        deleted. Whoever deletes a queue on purpose can also tell its consumers in this time.
+        """
+        if self._declarations.is_exclusive(self.queue):
+            return True
+        now = asyncio.get_running_loop().time()
+        if self._missing_since is None:
+            self._missing_since = now
+        return now - self._missing_since >= RESTORE_AFTER.total_seconds()
 
     async def _consume_on(self, session: Session) -> asyncio.Event:
         if self._intake is not None:
@@ -198,7 +217,7 @@ class Subscription:
     async def _fit(self) -> None:
         intake = self._intake
         assert intake is not None
-        while self._lanes and sum(lane.limit for lane in self._lanes) > self.prefetch:
+        while self._lanes and self._spare() < 0:
             await self._stop_lane(intake, self._lanes[-1])
         if len(self._lanes) >= MOST_LANES and self._spare() > 0:
             await self._stop_lane(intake, min(self._lanes, key=lambda lane: lane.limit - lane.out))

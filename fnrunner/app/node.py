@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -84,6 +85,9 @@ async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce)
         loop.add_signal_handler(number, stopped)
     async with AsyncExitStack() as stack:
         if (where := await _start(settings, roles, stack, stop, announce)) is not None:
+            # what was made to start lives as long as the process: looking through it again would only stall the loop
+            gc.collect()
+            gc.freeze()
             announce(where)
             await stop.wait()
             announce("stopping: what runs may end, nothing new is taken")

@@ -53,7 +53,7 @@ def make_broker(settings: Settings, name: str) -> Broker:
         return EmbeddedBroker(settings.data_dir / "broker", delays=delays, name=name)
     from broker.rabbitmq import RabbitMQBroker
 
-    return RabbitMQBroker(settings.broker_url, delays=delays, name=name)
+    return RabbitMQBroker(settings.broker_url, delays=delays, name=name, connect_timeout=settings.connect_timeout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from broker import names, reply
-from broker.broker import Broker
+from broker.broker import Broker, State
 from broker.envelope import Envelope, to_message
 from broker.errors import BrokerError, EnvelopeError, NoReply, RequestReturned, Unavailable, Unroutable
 from broker.message import Message
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 REPLY_MARGIN = timedelta(seconds=30)
 """On top of the function's timeout and its init: what the broker and the worker may take."""
 
+PUBLISH_PATIENCE = timedelta(seconds=15)
 LEDGER_PATIENCE = timedelta(seconds=10)
 
 NO_TRACE: Mapping[str, str] = {}
@@ -114,6 +115,7 @@ class Front:
             raise errors.ServiceUnavailable(
                 f"The store cannot be written: {health.reason}. The event was not accepted."
             )
+        self._refuse_when_blocked()
         event_id = event_id or str(uuid.uuid4())
         parent = trace or _carrier(xray)
         name = f"{source} {function.name}"
@@ -147,6 +149,7 @@ class Front:
         payload = checked(payload, asynchronous=False)
         if function.reserved_concurrency == 0:
             raise errors.Throttled(ThrottleReason.RESERVED)
+        self._refuse_when_blocked()
         request_id = str(uuid.uuid4())
         span = self._tracing.accept(
             f"invoke {function.name}",
@@ -171,6 +174,11 @@ class Front:
             log_tail=answer.log_tail,
             xray=trace_context.to_xray(trace_context.of(span.carrier)),
         )
+
+    def _refuse_when_blocked(self) -> None:
+        """At once: an alarm lasts, and whoever asks can go elsewhere or come back."""
+        if (status := self._broker.status).state is State.BLOCKED:
+            raise errors.ServiceUnavailable(f"The broker is blocked: {status.reason}. Nothing was accepted.")
 
     def _envelope(
         self, function: Function, ref: FunctionRef, payload: bytes, event_id: str, source: str, trigger: str
@@ -209,11 +217,11 @@ class Front:
         message = to_message(_with(envelope, "", False, span.carrier))
         try:
             try:
-                await self._broker.publish(message, routing_key=queue)
+                await self._broker.publish(message, routing_key=queue, timeout=PUBLISH_PATIENCE)
             except Unroutable:
                 # somebody deleted the queue: the function exists, so its queue must
                 await self._broker.declare(function_queues(envelope.function))
-                await self._broker.publish(message, routing_key=queue)
+                await self._broker.publish(message, routing_key=queue, timeout=PUBLISH_PATIENCE)
         except BrokerError as error:
             span.fail(type(error).__name__, str(error))
             raise errors.ServiceUnavailable(str(error)) from error

@@ -37,7 +37,8 @@ SUBJECTS: dict[str, Callable[[Ground], Subject]] = {
     "taskiq": TaskiqPeer,
     "celery": CeleryPeer,
 }
-BUDGET_S = 300.0
+DRAINING_S = 40.0
+CAPACITY = 16
 VISIBLE = Path("/dev/shm")
 """Memory that sandboxed functions see too; they have a /tmp of their own."""
 
@@ -48,7 +49,14 @@ def main(words: Sequence[str] | None = None) -> int:
         print("RabbitMQ is missing: `make system`, or apt-get install rabbitmq-server", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    plan = Plan(options.events, options.rounds, options.calls, options.accepts, BUDGET_S / len(options.systems))
+    plan = Plan(
+        events=options.events,
+        rounds=options.rounds,
+        calls=options.calls,
+        accepts=options.accepts,
+        budget_s=DRAINING_S,
+        capacity=options.capacity,
+    )
     console = Console(width=None if sys.stdout.isatty() else 140)
     load_before, started = os.getloadavg(), time.monotonic()
     results, rabbitmq = _measure_all(options.systems, plan, console)
@@ -76,7 +84,7 @@ def _measure_all(systems: Sequence[str], plan: Plan, console: Console) -> tuple[
         server = stack.enter_context(RabbitMQServer(directory / "rabbitmq"))
         for system in systems:
             console.print(f"measuring {system} …", style="dim")
-            ground = Ground(server.url, Completions(visible / system), directory)
+            ground = Ground(server.url, Completions(visible / system), directory, plan.capacity)
             results.append(measure(SUBJECTS[system](ground), ground, plan))
         return results, server.control("version").strip()
 
@@ -87,6 +95,9 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of draining, the median counts (3)")
     parser.add_argument("--calls", type=int, default=1_000, help="synchronous calls at each concurrency (1,000)")
     parser.add_argument("--accepts", type=int, default=2_000, help="events sent over HTTP (2,000)")
+    parser.add_argument(
+        "--capacity", type=int, default=CAPACITY, help=f"environments of one fnrunner worker ({CAPACITY}, its default)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     parser.add_argument(
         "systems", nargs="*", metavar="SYSTEM", default=list(SUBJECTS), help=f"some of {', '.join(SUBJECTS)}; all"

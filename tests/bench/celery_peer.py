@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import Celery  # type: ignore[import-untyped]
 
 from tests.bench.completions import marker
+from tests.bench.measurement import Latency
 from tests.bench.peer import Peer
 from tests.bench.subject import EVENT, WORKERS, CallPath, Ground, timed_in_threads
 
 NAME = "bench.work"
-REPLY_WITHIN_S = 30
+WARM_UP_CALLS = 4
+REPLY_WITHIN_S = 60
 
 
 def make_app(url: str) -> Any:
@@ -26,7 +28,7 @@ def make_app(url: str) -> Any:
     def work(event: dict[str, Any]) -> None:
         mark()
 
-    app.task(work, name=NAME)
+    app.task(work, name=NAME, shared=False)
     return app
 
 
@@ -54,12 +56,21 @@ class CeleryPeer(Peer):
             task.apply_async((EVENT,))
 
     def paths(self) -> tuple[CallPath, ...]:
-        task = self._app.tasks[NAME]
+        return (CallPath("delay().get(), rpc result backend", self._measure),)
 
-        def call() -> None:
-            task.apply_async((EVENT,), ignore_result=False).get(timeout=REPLY_WITHIN_S)
+    def _measure(self, concurrency: int, calls: int) -> Latency:
+        # A result backend hears the answers of one thread only, so each thread is a client of its own.
+        clients = [make_app(self.ground.broker_url) for _ in range(concurrency)]
 
-        return (CallPath("delay().get(), rpc result backend", lambda c, n: timed_in_threads(call, c, n)),)
+        def caller(client: Any) -> Callable[[], object]:
+            task = client.tasks[NAME]
+            return lambda: task.apply_async((EVENT,), ignore_result=False).get(timeout=REPLY_WITHIN_S)
+
+        try:
+            return timed_in_threads([caller(client) for client in clients], calls, warm_up=WARM_UP_CALLS)
+        finally:
+            for client in clients:
+                client.close()
 
     def close(self) -> None:
         super().close()

@@ -18,6 +18,7 @@ from tests.bench.subject import EVENT, URL, WORKERS, CallPath, run, timed
 QUEUE = "bench.work"
 PREFETCH = 10
 TOGETHER = 100
+WARM_UP_CALLS = 4
 REPLY_WITHIN_S = 30.0
 
 
@@ -65,7 +66,7 @@ class FastStreamPeer(Peer):
                 async def call() -> None:
                     await broker.request(EVENT, QUEUE, timeout=REPLY_WITHIN_S)
 
-                await timed(call, concurrency, 2 * concurrency)
+                await timed(call, concurrency, WARM_UP_CALLS * concurrency)
                 return await timed(call, concurrency, calls)
 
         return run(measure())

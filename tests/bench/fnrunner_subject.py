@@ -26,8 +26,8 @@ from tests.bench.subject import PAYLOAD, WORKERS, CallPath, Ground, run, timed
 from tests.installation import Installation, eventually
 
 NAME = "bench"
-CAPACITY = 8
 TOGETHER = 200
+WARM_UP_CALLS = 4
 SYNC_WAIT = timedelta(seconds=10)
 REPLY_WITHIN = timedelta(seconds=30)
 
@@ -51,18 +51,20 @@ class FnrunnerSubject:
 
     name = "fnrunner"
     packages = ("aiormq", "uvicorn", "uvloop", "sqlalchemy")
-    configuration = (
-        f"`fnrunner api` and {WORKERS} `fnrunner worker`, FNRUNNER_WORKER_CAPACITY={CAPACITY} (so prefetch {CAPACITY}), each "
-        "environment a sandboxed process, quorum queue, SQLite ledger written before each acknowledgement"
-    )
     queue = names.events(NAME)
     consumers = WORKERS
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
+        self.configuration = (
+            f"`fnrunner api` and {WORKERS} `fnrunner worker`, FNRUNNER_WORKER_CAPACITY={ground.capacity}, which is the "
+            "prefetch too, each environment a sandboxed process, quorum queue, SQLite ledger written before each acknowledgement"
+        )
         self._directory = ground.directory / self.name
         self._directory.mkdir()
-        self._installation = Installation(self._directory, ground.broker_url, FNRUNNER_WORKER_CAPACITY=str(CAPACITY))
+        self._installation = Installation(
+            self._directory, ground.broker_url, FNRUNNER_WORKER_CAPACITY=str(ground.capacity)
+        )
 
     def start(self) -> None:
         there = self._installation
@@ -105,7 +107,7 @@ class FnrunnerSubject:
     def _measure_http(self, concurrency: int, calls: int) -> Latency:
         async def measure() -> Latency:
             async with self._callers(concurrency, {}, 200) as call:
-                await timed(call, concurrency, 4 * concurrency)
+                await timed(call, concurrency, WARM_UP_CALLS * concurrency)
                 return await timed(call, concurrency, calls)
 
         return run(measure())
@@ -120,7 +122,7 @@ class FnrunnerSubject:
                     async for answer in broker.request(message, queue=queue, room=SYNC_WAIT, timeout=REPLY_WITHIN):
                         assert reply.decode(answer.body).kind is reply.ReplyKind.ANSWER
 
-                await timed(call, concurrency, 4 * concurrency)
+                await timed(call, concurrency, WARM_UP_CALLS * concurrency)
                 return await timed(call, concurrency, calls)
 
         return run(measure())

@@ -21,19 +21,21 @@ WARM_UP = 400
 CALL_CONCURRENCIES = (1, 8)
 ACCEPT_CONCURRENCY = 16
 START_WITHIN_S = 60.0
+DRAIN_WITHIN_S = 120.0
 SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``rounds`` of ``events``; ``calls`` at each concurrency; ``accepts`` HTTP events. ``budget_s`` is for one system: a
-    round that would not end within it is left out, except the first."""
+    """``rounds`` of ``events``; ``calls`` at each concurrency; ``accepts`` HTTP events. ``budget_s`` is for the
+    rounds of one system: one that would not end within it is left out, except the first. ``capacity`` is fnrunner's."""
 
     events: int
     rounds: int
     calls: int
     accepts: int
     budget_s: float
+    capacity: int
 
 
 def measure(subject: Subject, ground: Ground, plan: Plan) -> Result:
@@ -86,7 +88,7 @@ def _drain(subject: Subject, ground: Ground, plan: Plan) -> Drain:
         subject.publish(plan.events)
     finally:
         subject.resume()
-    ground.completions.wait(before + plan.events, within_s=plan.budget_s, alive=subject.alive)
+    ground.completions.wait(before + plan.events, within_s=DRAIN_WITHIN_S, alive=subject.alive)
     time.sleep(SETTLE_S)
     return Drain(plan.events, rate(_exactly(ground.completions, before, plan.events)))
 

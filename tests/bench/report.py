@@ -46,7 +46,7 @@ def show(results: Sequence[Result], surroundings: Surroundings, plan: Plan, cons
             rate = f"{result.accepted_per_s:,.0f}"
             console.print(
                 f"{result.system} accepts {rate} events/s over HTTP "
-                f"(confirmed by the broker and in the ledger; {ACCEPT_CONCURRENCY} connections, workers halted)"
+                f"(confirmed by the broker and in the ledger; {ACCEPT_CONCURRENCY} connections, no worker running)"
             )
         if result.left:
             console.print(f"[red]{result.system}: {result.left} messages were left in the queue")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
+from threading import Barrier
 from typing import Any, Protocol, TypeVar
 
 import aiormq
@@ -28,6 +30,8 @@ URL = "FNRUNNER_TEST_BENCH_BROKER_URL"
 """Environment variable from which the workers of the other systems take the broker."""
 
 PAYLOAD_BYTES = 200
+CALLING_S = 8.0
+"""Calls that have not begun by then are left out, so that a slow machine still ends in time."""
 
 
 def _event() -> dict[str, Any]:
@@ -42,11 +46,14 @@ PAYLOAD = json.dumps(EVENT).encode()
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What all systems share: the broker, the file of completions, a directory for logs and data."""
+    """What all systems share: the broker, the file of completions, a directory for logs and data. ``capacity`` is how
+    many environments one fnrunner worker has.
+    """
 
     broker_url: str
     completions: Completions
     directory: Path
+    capacity: int
 
     @property
     def variables(self) -> dict[str, str]:
@@ -127,10 +134,15 @@ def depth(url: str, queue: str) -> tuple[int, int]:
     return run(ask())
 
 
+def _timely(calls: int) -> Iterator[int]:
+    deadline = time.monotonic() + CALLING_S
+    return takewhile(lambda _: time.monotonic() < deadline, iter(range(calls)))
+
+
 async def timed(call: Callable[[], Awaitable[object]], concurrency: int, calls: int) -> Latency:
-    """Time coroutine calls, ``concurrency`` at a time."""
+    """Time coroutine calls, ``concurrency`` at a time, for at most :data:`CALLING_S`."""
     seconds: list[float] = []
-    left = iter(range(calls))
+    left = _timely(calls)
 
     async def caller() -> None:
         for _ in left:
@@ -143,16 +155,27 @@ async def timed(call: Callable[[], Awaitable[object]], concurrency: int, calls: 
     return Latency.of(concurrency, seconds, time.perf_counter() - started)
 
 
-def timed_in_threads(call: Callable[[], object], concurrency: int, calls: int) -> Latency:
-    """Time blocking calls, ``concurrency`` at a time."""
+def timed_in_threads(callers: Sequence[Callable[[], object]], calls: int, *, warm_up: int) -> Latency:
+    """Time blocking calls, each caller in one thread of its own after ``warm_up`` calls there, as long as ``timed``."""
+    shares = [calls // len(callers) + (number < calls % len(callers)) for number in range(len(callers))]
+    began: list[float] = []
+    ready = Barrier(len(callers), action=lambda: began.append(time.perf_counter()))
 
-    def timed_once(_: int) -> float:
-        started = time.perf_counter()
-        call()
-        return time.perf_counter() - started
+    def work(call: Callable[[], object], share: int) -> list[float]:
+        try:
+            for _ in range(warm_up):
+                call()
+        except BaseException:
+            ready.abort()
+            raise
+        ready.wait()
+        seconds = []
+        for _ in _timely(share):
+            started = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - started)
+        return seconds
 
-    with ThreadPoolExecutor(concurrency) as pool:
-        list(pool.map(timed_once, range(concurrency)))
-        started = time.perf_counter()
-        seconds = list(pool.map(timed_once, range(calls)))
-        return Latency.of(concurrency, seconds, time.perf_counter() - started)
+    with ThreadPoolExecutor(len(callers)) as pool:
+        seconds = [each for found in pool.map(work, callers, shares) for each in found]
+    return Latency.of(len(callers), seconds, time.perf_counter() - began[0])

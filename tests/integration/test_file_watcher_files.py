@@ -193,7 +193,8 @@ async def slowly(path: Path, pause: float) -> None:
 
 
 async def test_a_slow_writer_is_announced_once_after_it_has_closed(watch: Watch, bucket: Path, inbox: Inbox) -> None:
-    await watch(pace=replace(QUICK, compare_every=timedelta(milliseconds=200))).start()
+    impatient = timedelta(milliseconds=200)  # only the open file itself can hold it back
+    await watch(pace=replace(QUICK, compare_every=impatient, patience=impatient)).start()
     await slowly(bucket / "slow", 1.5)
     await inbox.has(("Created", "slow"))
     await fenced(inbox, bucket)
@@ -214,6 +215,7 @@ async def test_a_writer_that_was_at_work_before_the_start_is_waited_for(
         file.write(" second")
     await inbox.has(("Created", "slow"))
     assert inbox.seen() == [("Created", "fence"), ("Created", "slow")]
+    assert record(inbox.accepted[1])["s3"]["object"]["size"] == len("first second")
 
 
 async def test_a_link_to_a_complete_file_is_announced_though_nobody_closes_it(

@@ -34,6 +34,9 @@ class BrokerFactory(Protocol):
     async def another(self) -> Broker:
         """One more client, started. Closing it loses only its own consumers."""
 
+    async def remove(self, topologies: list[Topology]) -> None:
+        """Close every client, then delete what a test declared where it would stay."""
+
     async def close(self) -> None: ...
 
 
@@ -52,6 +55,13 @@ class RabbitMQFactory:
         self._clients.append(client)
         await client.start()
         return client
+
+    async def remove(self, topologies: list[Topology]) -> None:
+        # First the consumers: a queue that is deleted under one is declared again.
+        await self.close()
+        cleaner = await self.another()
+        for topology in reversed(topologies):
+            await cleaner.delete(topology)
 
     async def close(self) -> None:
         for client in reversed(self._clients):
@@ -78,6 +88,9 @@ class EmbeddedFactory:
         self._clients.append(client)
         await client.start()
         return client
+
+    async def remove(self, topologies: list[Topology]) -> None:
+        """The directory goes with the test."""
 
     async def close(self) -> None:
         for client in reversed(self._clients):
@@ -128,9 +141,7 @@ async def declare(broker: Broker, broker_factory: BrokerFactory) -> AsyncIterato
         return topology
 
     yield declare
-    cleaner = await broker_factory.another()
-    for topology in reversed(made):
-        await cleaner.delete(topology)
+    await broker_factory.remove(made)
 
 
 @pytest.fixture

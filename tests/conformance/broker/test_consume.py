@@ -231,6 +231,22 @@ async def test_lowering_the_prefetch_counts_what_is_out(broker: Broker, either_q
     assert await inbox.is_quiet()
 
 
+async def test_after_growing_and_shrinking_all_that_is_out_counts(broker: Broker, either_queue: str) -> None:
+    await fill(broker, either_queue, 8)
+    inbox = Inbox()
+    subscription = await broker.subscribe(either_queue, inbox, prefetch=1)
+    held = await inbox.take(1)
+    await subscription.set_prefetch(4)
+    held += await inbox.take(3)
+    await subscription.set_prefetch(1)
+    for delivery in held[:3]:
+        await delivery.ack()
+        assert await inbox.is_quiet()
+    await held[3].ack()
+    await inbox.next()
+    assert await inbox.is_quiet()
+
+
 async def test_the_prefetch_holds_while_it_changes_under_load(broker: Broker, either_queue: str) -> None:
     total, unsettled, most, done = 200, 0, 0, 0
     limit = 1

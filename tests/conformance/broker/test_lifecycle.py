@@ -12,7 +12,7 @@ from broker.errors import Closed
 from broker.message import Message
 from broker.topology import Topology
 from tests.conformance.broker.conftest import BrokerFactory
-from tests.conformance.broker.inbox import Inbox
+from tests.conformance.broker.inbox import Inbox, eventually
 
 
 async def test_a_started_client_is_connected(broker: Broker) -> None:
@@ -83,4 +83,4 @@ async def test_closing_leaves_no_task_behind(broker_factory: BrokerFactory, queu
     await other.subscribe(queue, Inbox(), prefetch=1)
     await other.publish(Message(b"x"), routing_key=queue)
     await other.close()
-    assert asyncio.all_tasks() <= before
+    await eventually(lambda: asyncio.all_tasks() <= before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
@@ -183,7 +184,7 @@ async def test_a_settled_delivery_publishes_no_copy(broker: Broker, declare: Dec
     )
     delivery = await one(broker, name)
     await delivery.ack()
-    copies = {
+    copies: dict[str, Callable[[], Awaitable[None]]] = {
         "ack": delivery.ack,
         "retry_later": lambda: delivery.retry_later(delivery.message, timedelta(0)),
         "dead_letter": lambda: delivery.dead_letter(delivery.message, name),
