@@ -35,6 +35,12 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServe
 
 
 @pytest.fixture
+def rabbitmq_url(rabbitmq: RabbitMQServer) -> str:
+    """A virtual host of one's own on the session's RabbitMQ."""
+    return rabbitmq.make_vhost()
+
+
+@pytest.fixture
 def private_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer]:
     """A RabbitMQ for one test, to stop, kill and choke at will."""
     if not rabbitmq_server.available():

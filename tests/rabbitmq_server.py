@@ -38,6 +38,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def accepts(port: int) -> bool:
+    """Something listens on this port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
 def listens(port: int) -> bool:
     """A server accepts connections and greets with AMQP: the port alone opens a moment earlier."""
     try:
@@ -59,6 +68,7 @@ class RabbitMQServer:
         self._epmd_port = free_port()
         self._distribution_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -77,16 +87,28 @@ class RabbitMQServer:
             (self.directory / part).mkdir(parents=True, exist_ok=True)
         (self.directory / "enabled_plugins").write_text("[].\n")
         deadline = time.monotonic() + START_TIMEOUT_S
+        self._start_epmd()
         self._launch()
         while not listens(self.port):
             if time.monotonic() > deadline:
-                self.kill()
-                raise ServerFailed((self.directory / "output").read_text(errors="replace")[-4000:])
+                said = (self.directory / "output").read_text(errors="replace")[-4000:]
+                self.close()
+                raise ServerFailed(said)
             if self._process is None or self._process.poll() is not None:
                 # epmd holds the name of a killed node for a moment.
                 time.sleep(0.5)
                 self._launch()
             time.sleep(0.05)
+
+    def _start_epmd(self) -> None:
+        """In the foreground: the one that a node starts by itself would outlive it."""
+        if self._epmd is None:
+            command = ["epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port)]
+            self._epmd = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            while not accepts(self._epmd_port):
+                time.sleep(0.01)
 
     def _launch(self) -> None:
         with (self.directory / "output").open("ab") as output:
@@ -114,10 +136,10 @@ class RabbitMQServer:
     def close(self) -> None:
         """Stop for good: the node, its epmd and its files."""
         self.kill()
-        subprocess.run(
-            ["epmd", "-port", str(self._epmd_port), "-kill"],
-            env=self._environment(), capture_output=True, check=False, timeout=STOP_TIMEOUT_S,
-        )  # fmt: skip
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait(STOP_TIMEOUT_S)
+            self._epmd = None
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def control(self, *arguments: str) -> str:
@@ -126,6 +148,16 @@ class RabbitMQServer:
         return subprocess.run(
             command, env=self._environment(), capture_output=True, check=True, text=True, timeout=60
         ).stdout
+
+    def make_vhost(self) -> str:
+        """The URL of a new virtual host: a broker of one's own, as far as names go."""
+        name = f"vhost-{uuid4().hex[:8]}"
+        created = f'rabbit_vhost:add(<<"{name}">>, <<"test">>)'
+        everything = ", ".join(['<<".*">>'] * 3)
+        grant = "rabbit_auth_backend_internal:set_permissions"
+        allowed = f'{grant}(<<"guest">>, <<"{name}">>, {everything}, <<"test">>)'
+        self.control("eval", f"{created}, {allowed}.")
+        return f"{self.url.rstrip('/')}/{name}"
 
     def raise_memory_alarm(self) -> None:
         """From now on it takes no messages."""
@@ -137,7 +169,7 @@ class RabbitMQServer:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
             return
-        # SIGTERM goes to the script, which stops the node; SIGKILL must reach the node itself, so the whole session.
+        # SIGTERM goes to the script, which stops the node; SIGKILL must reach the node itself: the whole session.
         if number is signal.SIGKILL:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)

@@ -41,7 +41,7 @@ def decide(
     """The most recently used environment of this key, else a new one in the room of the longest unused.
 
     ``alive`` counts all environments of the process, ``busy`` those of this function that run, ``lost`` says how this
-    function's last environment went (``crashed`` or ``recycled``).
+    function's last environment went (``crashed``, ``recycled`` or ``reload``).
     """
     matching = [seat for seat in idle if seat.key == key]
     if matching:
@@ -51,7 +51,7 @@ def decide(
     if alive >= capacity and idle:
         # code that will not run again goes first, then whatever was unused longest
         evict = min(stale or idle, key=lambda seat: seat.idle_since).environment_id
-    if stale:
+    if stale or lost == "reload":
         reason = "reload"
     elif busy:
         reason = "scaled"

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.installation import Installation
-from tests.rabbitmq_server import RabbitMQServer
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -21,8 +20,7 @@ def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
                 found.start("dev")
                 yield found
             return
-        server: RabbitMQServer = request.getfixturevalue("private_rabbitmq")
-        with Installation(Path(directory), server.url) as found:
+        with Installation(Path(directory), request.getfixturevalue("rabbitmq_url")) as found:
             for role in ("api", "worker", "sources"):
                 found.start(role, wait=False)
             found.wait_ready(found.processes["api"], "api", f"{found.url}/readyz")

@@ -58,7 +58,7 @@ class FnrunnerSubject:
         self._ground = ground
         self.configuration = (
             f"`fnrunner api` and {WORKERS} `fnrunner worker`, FNRUNNER_WORKER_CAPACITY={ground.capacity}, which is the "
-            "prefetch too, each environment a sandboxed process, quorum queue, SQLite ledger written before each acknowledgement"
+            "prefetch too; each environment a sandboxed process; quorum queue; SQLite ledger written before each ack"
         )
         self._directory = ground.directory / self.name
         self._directory.mkdir()

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.installation import Installation, environments_of, eventually
-from tests.rabbitmq_server import RabbitMQServer
 
 pytestmark = pytest.mark.slow
 
@@ -23,10 +22,8 @@ def attempts(installation: Installation, event_id: str) -> list[tuple[int, str]]
     return [(a["number"], a["outcome"]) for a in installation.story(event_id)["attempts"]]
 
 
-def test_a_running_event_ends_and_a_waiting_one_runs_elsewhere_uncharged(
-    private_rabbitmq: RabbitMQServer, tmp_path: Path
-) -> None:
-    with Installation(tmp_path, private_rabbitmq.url, FNRUNNER_WORKER_CAPACITY="1") as installation:
+def test_a_running_event_ends_and_a_waiting_one_runs_elsewhere_uncharged(rabbitmq_url: str, tmp_path: Path) -> None:
+    with Installation(tmp_path, rabbitmq_url, FNRUNNER_WORKER_CAPACITY="1") as installation:
         installation.start("api")
         first = installation.start("worker", "first")
         installation.deploy("f", CODE, Timeout=30)
@@ -42,10 +39,8 @@ def test_a_running_event_ends_and_a_waiting_one_runs_elsewhere_uncharged(
             assert attempts(installation, event_id) == [(1, "succeeded")]
 
 
-def test_what_does_not_end_within_the_drain_timeout_is_given_back_uncharged(
-    private_rabbitmq: RabbitMQServer, tmp_path: Path
-) -> None:
-    with Installation(tmp_path, private_rabbitmq.url, FNRUNNER_DRAIN_TIMEOUT_S="1") as installation:
+def test_what_does_not_end_within_the_drain_timeout_is_given_back_uncharged(rabbitmq_url: str, tmp_path: Path) -> None:
+    with Installation(tmp_path, rabbitmq_url, FNRUNNER_DRAIN_TIMEOUT_S="1") as installation:
         installation.start("api")
         first = installation.start("worker", "first")
         installation.deploy("f", CODE, Timeout=60)

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from tests.installation import ROOT, RUNTIME, Installation, eventually
-from tests.rabbitmq_server import RabbitMQServer
 
 pytestmark = pytest.mark.slow
 
@@ -36,10 +35,10 @@ def drop(directory: Path, count: int) -> None:
         time.sleep(0.005)
 
 
-def test_each_file_is_processed_at_least_once(private_rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
+def test_each_file_is_processed_at_least_once(rabbitmq_url: str, tmp_path: Path) -> None:
     photos, thumbnails = tmp_path / "photos", tmp_path / "thumbnails"
     buckets = f"photos={photos},thumbnails={thumbnails}"
-    with Installation(tmp_path, private_rabbitmq.url, FNRUNNER_BUCKETS=buckets) as installation:
+    with Installation(tmp_path, rabbitmq_url, FNRUNNER_BUCKETS=buckets) as installation:
         for role in ("api", "worker", "sources"):
             installation.start(role)
         example = str(ROOT / "examples" / "thumbnails")

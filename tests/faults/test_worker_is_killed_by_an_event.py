@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.installation import Installation, eventually
-from tests.rabbitmq_server import RabbitMQServer
 
 pytestmark = pytest.mark.slow
 
@@ -34,9 +33,9 @@ def keep_running(installation: Installation, stop: threading.Event, deaths: list
                 installation.start("worker", name, wait=False)
 
 
-def test_only_the_killer_is_dead_lettered(private_rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
+def test_only_the_killer_is_dead_lettered(rabbitmq_url: str, tmp_path: Path) -> None:
     stop, deaths = threading.Event(), list[str]()
-    with Installation(tmp_path, private_rabbitmq.url, FNRUNNER_WORKER_CAPACITY="8") as installation:
+    with Installation(tmp_path, rabbitmq_url, FNRUNNER_WORKER_CAPACITY="8") as installation:
         installation.start("api")
         for n in range(2):
             installation.start("worker", f"worker-{n}")

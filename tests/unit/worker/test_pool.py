@@ -1,0 +1,142 @@
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+from typing import Any, cast
+
+import pytest
+
+from fnrunner.model.invocation import EnvironmentSpec
+from fnrunner.worker.environment import Environment, EnvironmentState
+from fnrunner.worker.pool import Pool
+
+
+def spec(key: str = "k", function: str = "f") -> EnvironmentSpec:
+    return EnvironmentSpec(
+        function, "$LATEST", "python3.11", "a.b", "/x", 128, 512, timedelta(seconds=3), key, "", "", ""
+    )
+
+
+@dataclass
+class Fake:
+    """An environment that starts at once and counts."""
+
+    spec: EnvironmentSpec
+    cold_reason: str
+    environment_id: str
+    refuses: bool = False
+    state: EnvironmentState = EnvironmentState.STARTING
+    stops: int = 0
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    async def start(self) -> None:
+        if self.refuses:
+            raise OSError("no process")
+        self.state = EnvironmentState.IDLE
+
+    async def stop(self, grace: timedelta) -> None:
+        self.stops += 1
+        self.state = EnvironmentState.GONE
+
+
+@dataclass
+class Bench:
+    capacity: int = 4
+    made: list[Fake] = field(default_factory=list)
+    now: float = 0.0
+    refuses: bool = False
+
+    def __post_init__(self) -> None:
+        ids = count()
+
+        def make(wanted: EnvironmentSpec, why: str) -> Environment:
+            self.made.append(Fake(wanted, why, str(next(ids)), self.refuses))
+            return cast(Environment, self.made[-1])
+
+        self.pool = Pool(make, capacity=self.capacity, idle_timeout=timedelta(seconds=60), monotonic=lambda: self.now)
+
+    async def take(self, **which: str) -> Any:
+        return await self.pool.take(spec(**which))
+
+
+async def test_an_environment_that_was_given_back_is_taken_again() -> None:
+    bench = Bench()
+    first = await bench.take()
+    bench.pool.give_back(first, "f")
+    assert await bench.take() is first
+    assert len(bench.made) == 1
+
+
+async def test_one_that_is_taken_is_never_given_to_another() -> None:
+    bench = Bench()
+    assert await bench.take() is not await bench.take()
+    assert [made.cold_reason for made in bench.made] == ["first", "scaled"]
+
+
+async def test_one_that_was_lost_is_not_kept_and_the_next_says_so() -> None:
+    bench = Bench()
+    first = await bench.take()
+    first.state = EnvironmentState.GONE
+    bench.pool.give_back(first, "f")
+    assert (await bench.take()).cold_reason == "crashed"
+    await bench.pool.close()
+    assert first.stops == 1
+
+
+async def test_changed_code_stops_idle_environments_now_and_busy_ones_afterwards() -> None:
+    bench = Bench()
+    idle, busy = await bench.take(), await bench.take()
+    bench.pool.give_back(idle, "f")
+    bench.pool.renew("f", "k2")
+    assert (await bench.take(key="k2")).cold_reason == "reload"
+    bench.pool.give_back(busy, "f")
+    await bench.pool.close()
+    assert (idle.stops, busy.stops) == (1, 1)
+
+
+async def test_a_full_pool_makes_room_by_the_longest_unused() -> None:
+    bench = Bench(capacity=2)
+    for n, name in enumerate("ab"):
+        bench.now = float(n)
+        taken = await bench.take(function=name, key=name)
+        bench.pool.give_back(taken, name)
+    await bench.take(function="c", key="c")
+    assert len(bench.pool) == 2
+    await bench.pool.close()
+    assert [made.stops for made in bench.made] == [1, 1, 1]
+
+
+async def test_what_is_unused_too_long_or_died_while_idle_is_reaped() -> None:
+    bench = Bench()
+    old, dead, fresh = [await bench.take() for _ in range(3)]
+    bench.pool.give_back(old, "f")
+    bench.now = 50.0
+    bench.pool.give_back(dead, "f")
+    bench.pool.give_back(fresh, "f")
+    dead.state = EnvironmentState.GONE
+    bench.now = 70.0
+    bench.pool.reap()
+    assert len(bench.pool) == 1
+    assert await bench.take() is fresh
+    await bench.pool.close()
+
+
+async def test_one_that_cannot_start_leaves_its_place_free() -> None:
+    bench = Bench(refuses=True)
+    with pytest.raises(OSError, match="no process"):
+        await bench.take()
+    assert len(bench.pool) == 0
+    await bench.pool.close()
+
+
+async def test_closing_stops_everything_and_twice_is_harmless() -> None:
+    bench = Bench()
+    idle, busy = await bench.take(), await bench.take()
+    bench.pool.give_back(idle, "f")
+    await bench.pool.close()
+    bench.pool.give_back(busy, "f")
+    await bench.pool.close()
+    assert idle.stops == 1
+    assert busy.stops >= 1
