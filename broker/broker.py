@@ -15,7 +15,7 @@ The contract, which ``tests/conformance/broker`` checks of every implementation
     the front of a classic queue; elsewhere its place is not promised.
     **Recovery.** After a lost connection, subscriptions come back by themselves, exclusive queues included.
     **Durability.** A persistent message that was confirmed on a quorum queue or a stream survives ``kill -9`` of
-    the broker and of the process.
+    the broker and of the process. (RabbitMQ 3.10 needs about a second until a new quorum queue itself is on disk.)
     **Structure.** ``start`` returns when the broker is usable or raises; ``close`` is idempotent, stops intake first, and
     leaves unsettled deliveries to be delivered again.
 """

@@ -16,6 +16,12 @@ What it refuses
             ├─ permit       │
             └─ declaration ─┘
 
+Why aiormq, and not the objects of aio-pika above it
+    aiormq is aio-pika's own protocol layer. aio-pika's robust connection does not retry the first connection, never sends
+    a failed publish again, and stays silent when a consumer is cancelled by the broker, so recovery has to be ours in
+    any case; and its message, channel and iterator objects cost more for each message than everything else that a worker
+    does with it (about 9,000 publishes a second and process, against 14,000 to 23,000 of aiormq alone).
+
 What happens when each part dies
     A connection: its link opens another, trying every host in turn; publishes on their way are sent again with the same
     message id until their timeout; each attachment (publishing, every subscription, the queues of replies and control events)
