@@ -1,13 +1,16 @@
 # Two commands from a fresh checkout: `make demo` and `make test`. `make help` lists the rest.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 
-.PHONY: help demo test check bench format system clean compose-test
+.PHONY: help demo test check static bench format system clean
+
+DOCTESTS := broker fnrunner/api fnrunner/catalogue fnrunner/cli fnrunner/concurrency fnrunner/delivery fnrunner/invoke fnrunner/model fnrunner/settings.py fnrunner/telemetry fnrunner/worker sources
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,12 +20,12 @@ $(BIN)/.run: pyproject.toml
 	  || { echo "fnrunner needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'installing fnrunner into $(VENV)'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . 2> >(grep -v '^WARNING' >&2)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . 2> >(grep -v '^WARNING' >&2 || true)
 	@touch $@
 
 $(BIN)/.develop: $(BIN)/.run
 	@echo 'installing what the tests need into $(VENV)'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres,test,check]' 2> >(grep -v '^WARNING' >&2)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres,test,check]' 2> >(grep -v '^WARNING' >&2 || true)
 	@touch $@
 
 demo: $(BIN)/.run ## drop files into a bucket, see a failure retried, dead-lettered, explained and redriven
@@ -31,19 +34,25 @@ demo: $(BIN)/.run ## drop files into a bucket, see a failure retried, dead-lette
 system: ## install what the tests need from the system (with apt-get and root), or say what to type
 	@bash tests/system_packages.sh
 
-check: $(BIN)/.develop ## format, lint, strict types, architecture, unit and conformance tests: under a minute
+# Most tests wait for servers and processes rather than for a core, so several run at once.
+PARALLEL := -n 4 --dist loadfile
+
+static: $(BIN)/.develop ## format, lint, strict types, architecture
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache | tail -n 5
-	@$(PYTEST) -q --doctest-modules broker fnrunner/model fnrunner/settings.py fnrunner/telemetry fnrunner/delivery/retry.py fnrunner/worker/assignment.py
-	@$(PYTEST) -q -m 'not slow' tests/unit tests/conformance -k 'not rabbitmq'
 
-test: $(BIN)/.develop system check ## everything
-	@$(PYTEST) -q tests
+check: static ## the part under a minute: static checks, unit tests, conformance of the embedded broker
+	@$(PYTEST) -q --doctest-modules $(DOCTESTS)
+	@$(PYTEST) -q $(PARALLEL) -m 'not slow' tests/unit tests/conformance -k 'not rabbitmq'
+
+test: $(BIN)/.develop system static ## everything
+	@$(PYTEST) -q --doctest-modules $(DOCTESTS)
+	@$(PYTEST) -q $(PARALLEL) --durations=15 tests
 
 bench: $(BIN)/.develop system ## print numbers beside Celery, Dramatiq, Taskiq and FastStream
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' 2> >(grep -v '^WARNING' >&2)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' 2> >(grep -v '^WARNING' >&2 || true)
 	@$(BIN)/python -m tests.bench
 
 format: $(BIN)/.develop ## format and fix what can be fixed

@@ -43,6 +43,7 @@ async def make(parts: Parts) -> Supervisor:
     registry = Registry(
         parts.store, worker_id=parts.name, zone=settings.zone, capacity=settings.worker_capacity, now=now
     )
+    reporter = Reporter(parts.metrics)
     settlement = Settlement(
         broker=parts.broker,
         catalogue=parts.catalogue,
@@ -63,7 +64,7 @@ async def make(parts: Parts) -> Supervisor:
         settlement=settlement,
         suspects=Suspects(parts.store, registry, now=now, monotonic=time.monotonic),
         tracing=parts.tracing,
-        reporter=Reporter(parts.metrics),
+        reporter=reporter,
         waits=Waits(request=settings.sync_wait),
         now_ms=now_ms,
     )
@@ -75,6 +76,7 @@ async def make(parts: Parts) -> Supervisor:
         pool=pool,
         specs=specs,
         registry=registry,
+        reporter=reporter,
         metrics=parts.metrics,
         drain_timeout=settings.drain_timeout,
     )

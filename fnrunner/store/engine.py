@@ -114,6 +114,12 @@ class Store:
     async def _patiently(self, lane: Lane | None, attempt: Attempt[T]) -> T:
         if lane is None:
             raise StoreClosed
+        try:
+            # nearly every time: the machinery of retrying would cost more than the thread's turn
+            return await lane.run(attempt)
+        except StoreError as error:
+            if not error.transient:
+                raise
         async for trial in AsyncRetrying(
             retry=retry_if_exception(_transient),
             stop=stop_after_delay(self._patience),

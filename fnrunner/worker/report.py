@@ -13,12 +13,19 @@ from fnrunner.worker.outcome import name_of
 
 log = logging.getLogger(__name__)
 
+_SMOOTHING = 0.1
+
 
 class Reporter:
     """Cheap: a few counters for each execution."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._durations_s: dict[str, float] = {}
+
+    def durations_s(self) -> dict[str, float]:
+        """How long each function takes on average, the recent runs counting most."""
+        return dict(self._durations_s)
 
     def ended(self, execution: Execution) -> None:
         """Count it, and end its span with what came of it."""
@@ -33,6 +40,9 @@ class Reporter:
         if not isinstance(outcome, Succeeded | FunctionError):
             return
         self._metrics.duration.labels(function).observe(report.duration_ms / 1000)
+        self._durations_s[function] = _SMOOTHING * report.duration_ms / 1000 + (1 - _SMOOTHING) * self._durations_s.get(
+            function, report.duration_ms / 1000
+        )
         self._metrics.max_memory.labels(function).set(report.max_memory_mb * limits.MB)
         if report.init_ms is not None:
             self._metrics.init_duration.labels(function).observe(report.init_ms / 1000)

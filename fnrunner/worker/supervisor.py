@@ -18,6 +18,7 @@ from fnrunner.worker.intake import Intake
 from fnrunner.worker.invoker import Specs
 from fnrunner.worker.pool import Pool
 from fnrunner.worker.registry import HEARTBEAT, Registry
+from fnrunner.worker.report import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Supervisor:
         pool: Pool,
         specs: Specs,
         registry: Registry,
+        reporter: Reporter,
         metrics: Metrics,
         drain_timeout: timedelta,
     ) -> None:
@@ -49,6 +51,7 @@ class Supervisor:
         self._pool = pool
         self._specs = specs
         self._registry = registry
+        self._reporter = reporter
         self._metrics = metrics
         self._drain_timeout = drain_timeout
         self._changed = asyncio.Event()
@@ -150,6 +153,7 @@ class Supervisor:
             self._metrics.in_flight.labels(function).set(counts.get(function, 0))
         await self._registry.beat(counts)
         self._last_beat = time.monotonic()
+        await self._intake.adjust(self._reporter.durations_s())
 
     async def _reap(self) -> None:
         self._pool.reap()

@@ -54,6 +54,4 @@ class TaskiqPeer(Peer):
         run(send())
 
     def paths(self) -> tuple[CallPath, ...]:
-        return (
-            CallPath("results", absent="not offered on RabbitMQ: taskiq-aio-pika 0.5 and later has no result backend"),
-        )
+        return (CallPath("results", absent="not offered on RabbitMQ: taskiq-aio-pika has no result backend"),)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.dialects import sqlite
 
 from fnrunner.delivery import ledger as ledger_module
 from fnrunner.delivery.ledger import Ledger
@@ -21,10 +22,13 @@ class Rows:
 
     def __init__(self, poison: str = "") -> None:
         self.taken: list[dict[str, Any]] = []
+        self.dialect = sqlite.dialect()
         self._poison = poison
 
-    def execute(self, statement: object, rows: list[dict[str, Any]]) -> None:
-        for row in rows:
+    def exec_driver_sql(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        names = statement.partition("(")[2].partition(")")[0].split(", ")
+        for values in rows:
+            row = dict(zip(names, values, strict=True))
             if row["event_id"] == self._poison:
                 raise StoreConflict("poison")
             self.taken.append(row)
