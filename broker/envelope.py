@@ -109,13 +109,14 @@ def decode(body: bytes) -> Envelope:
         raise EnvelopeMalformed("not an envelope: it has no version")
     if version > VERSION:
         raise EnvelopeTooNew(f"envelope version {version}; this release reads up to {VERSION}")
-    attempts = wire.pop("attempts", [])
-    known = {name: wire.pop(name) for name in _FIELDS if name in wire}
-    for name, value in known.items():
+    attempts = wire.pop("attempts", ())
+    # a newer release's keys are carried along; usually there are none
+    extra = {} if wire.keys() <= _TYPES.keys() else {name: wire.pop(name) for name in wire.keys() - _TYPES.keys()}
+    for name, value in wire.items():
         if not isinstance(value, _TYPES[name]):
             raise EnvelopeMalformed(f"{name} has the type {type(value).__name__}")
     try:
-        return Envelope(**known, attempts=tuple(Attempt(*row) for row in attempts), extra=wire)
+        return Envelope(**wire, attempts=tuple(Attempt(*row) for row in attempts), extra=extra)
     except TypeError as error:
         raise EnvelopeMalformed(f"fields are missing or of the wrong shape: {error}") from error
 

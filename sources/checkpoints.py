@@ -1,33 +1,15 @@
-"""Keep what has been announced in the tables that all processes share, or in a file of one's own.
+"""Keep what has been announced in the tables that all processes share.
 
 The tables are handed in, so that this package has no schema. Statements are SQLAlchemy Core that every dialect takes.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    MetaData,
-    String,
-    Table,
-    Text,
-    bindparam,
-    create_engine,
-    delete,
-    event,
-    insert,
-    select,
-)
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 
 from sources import object_key
 from sources.errors import CheckpointsUnavailable
@@ -44,29 +26,6 @@ class Database(Protocol):
 
     async def read(self, work: Callable[[Connection], T]) -> T: ...
     async def write(self, work: Callable[[Connection], T]) -> T: ...
-
-
-def tables(metadata: MetaData) -> tuple[Table, Table]:
-    """The two tables as this module needs them, for a database of one's own: the seen objects and the checkpoints."""
-    seen = Table(
-        "seen_object",
-        metadata,
-        Column("bucket", String(63), primary_key=True),
-        Column("key", Text, primary_key=True),
-        Column("size_bytes", BigInteger, nullable=False),
-        Column("mtime_ns", BigInteger, nullable=False),
-        Column("inode", BigInteger, nullable=False),
-        Column("etag", String(64), nullable=False),
-    )
-    checkpoint = Table(
-        "checkpoint",
-        metadata,
-        Column("source", String(255), primary_key=True),
-        Column("key", String(255), primary_key=True),
-        Column("document", Text, nullable=False),
-        Column("updated_ms", BigInteger, nullable=False),
-    )
-    return seen, checkpoint
 
 
 async def translated(call: Callable[[Callable[[Connection], T]], object], work: Callable[[Connection], T]) -> T:
@@ -154,41 +113,3 @@ class StoredCheckpoints:
 def _signed(inode: int) -> int:
     """Inode numbers have 64 bits and databases 63: the top bit becomes the sign."""
     return inode - (1 << 64) if inode >> 63 else inode
-
-
-def _quick(connection: Any, record: object) -> None:
-    """A power cut may take the last checkpoints with it, never the file: those announcements are repeated."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-class FileDatabase:
-    """A :class:`Database` in one SQLite file, for a source that runs without the rest of the program."""
-
-    def __init__(self, path: Path) -> None:
-        self._engine: Engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-        event.listen(self._engine, "connect", _quick)
-        self._lock = threading.Lock()
-        metadata = MetaData()
-        self.seen, self.checkpoint = tables(metadata)
-        metadata.create_all(self._engine)
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.to_thread(self._run, work)
-
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.to_thread(self._run, work)
-
-    def _run(self, work: Callable[[Connection], T]) -> T:
-        with self._lock, self._engine.begin() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            return work(connection)
-
-    def close(self) -> None:
-        self._engine.dispose()
-
-
-def in_file(path: Path) -> StoredCheckpoints:
-    """Checkpoints in a SQLite file of their own, made when it is missing."""
-    database = FileDatabase(path)
-    return StoredCheckpoints(database, database.seen, database.checkpoint)

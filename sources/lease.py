@@ -27,21 +27,6 @@ LEASES = "lease"
 TTL = timedelta(seconds=6)
 
 
-class Unshared:
-    """A lease for a program that is certainly alone: it is always granted."""
-
-    ttl = timedelta(days=1)
-
-    async def acquire(self) -> bool:
-        return True
-
-    async def renew(self) -> bool:
-        return True
-
-    async def release(self) -> None:
-        return None
-
-
 def process_started(pid: int) -> str:
     """When the process started, in clock ticks since boot; empty when there is none, or it is a zombie."""
     try:

@@ -56,8 +56,9 @@ class ApiRole:
         await self._archivist.close()
 
     async def _follow(self) -> None:
-        """File the dead letters of every function there is. Those of deleted ones are filed until the process ends."""
-        for name, _ in self._parts.catalogue.snapshot.functions:
+        """File the dead letters of every function there is, and of those that are gone."""
+        current = {name for name, _ in self._parts.catalogue.snapshot.functions}
+        for name in current | await self._parts.former_functions():
             if name not in self._watched:
                 await self._parts.broker.declare(function_queues(name))
                 await self._archivist.watch(name)

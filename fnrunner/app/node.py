@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -77,8 +78,8 @@ async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce)
 
     def stopped() -> None:
         if stop.is_set():
-            # asked twice: what runs is left to be delivered again
-            sys.exit(1)
+            # asked twice: what runs is left to be delivered again, and environments die with this process
+            os._exit(1)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -12,16 +12,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import Connection
+
 from broker.broker import Broker
 from broker.delays import BACKOFF, ladder
 from fnrunner.catalogue import Catalogue
 from fnrunner.catalogue.artifacts import Artifacts
 from fnrunner.catalogue.changes import CatalogueWatcher
+from fnrunner.delivery.books import distinct_functions
 from fnrunner.delivery.destinations import Destinations
 from fnrunner.delivery.ledger import Ledger
 from fnrunner.invoke.front import Front
 from fnrunner.settings import Settings
 from fnrunner.store.engine import Store
+from fnrunner.store.schema import accepted, attempt
 from fnrunner.telemetry import tracing
 from fnrunner.telemetry.metrics import Metrics
 from fnrunner.telemetry.tracing import Tracing
@@ -72,6 +76,15 @@ class Parts:
     metrics: Metrics
     front: Front
 
+    async def former_functions(self) -> set[str]:
+        """Functions that the books know and the catalogue does not: deleted, perhaps with events on their way."""
+
+        def known(connection: Connection) -> set[str]:
+            return {name for table in (accepted, attempt) for name in distinct_functions(connection, table)}
+
+        current = {name for name, _ in self.catalogue.snapshot.functions}
+        return await self.store.read(known) - current
+
     def destinations(self) -> Destinations:
         """Destinations that hand events for functions to the front."""
         return Destinations(self.broker, self.settings.home, accept=self.front.accept, clock=now_ms)
@@ -92,19 +105,21 @@ async def started(settings: Settings, service: str) -> AsyncIterator[Parts]:
         catalogue = Catalogue(store, artifacts, settings.home, now)
         watcher = CatalogueWatcher(catalogue, broker)
         ledger = Ledger(store)
+        metrics = Metrics()
         front = Front(
             home=settings.home,
             broker=broker,
             catalogue=catalogue,
             ledger=ledger,
             tracing=traces,
+            metrics=metrics,
             sync_wait=settings.sync_wait,
             now=now,
         )
         await ledger.start()
         await watcher.start()
         try:
-            yield Parts(settings, name, store, broker, artifacts, catalogue, watcher, ledger, traces, Metrics(), front)
+            yield Parts(settings, name, store, broker, artifacts, catalogue, watcher, ledger, traces, metrics, front)
         finally:
             await watcher.close()
             await ledger.close()

@@ -44,10 +44,13 @@ async def make(parts: Parts) -> Supervisor:
         parts.store, worker_id=parts.name, zone=settings.zone, capacity=settings.worker_capacity, now=now
     )
     reporter = Reporter(parts.metrics)
+    destinations = parts.destinations()
+    parts.metrics.destination_failures.set_function(lambda: destinations.told.destination_failures)
+    parts.metrics.dead_letter_errors.set_function(lambda: destinations.told.dead_letter_errors)
     settlement = Settlement(
         broker=parts.broker,
         catalogue=parts.catalogue,
-        destinations=parts.destinations(),
+        destinations=destinations,
         ledger=parts.ledger,
         tracing=parts.tracing,
         worker_id=parts.name,
@@ -77,6 +80,7 @@ async def make(parts: Parts) -> Supervisor:
         specs=specs,
         registry=registry,
         reporter=reporter,
+        former=parts.former_functions,
         metrics=parts.metrics,
         drain_timeout=settings.drain_timeout,
     )

@@ -134,22 +134,25 @@ def edit(name: str, event_id: str, body: str, as_json: bool, endpoint_url: str) 
 def redrive(name: str, ids: tuple[str, ...], every: bool, as_json: bool, endpoint_url: str) -> int:
     """Send dead letters back to their function under their old id. Exit status 1 when some could not be sent.
 
-    With --json: {"redriven": [ID], "refused": [{"event_id", "reason"}]}.
+    Pending ones may have been sent; the server sends them again until it is certain. With --json: {"redriven": [ID],
+    "refused": [{"event_id", "reason"}], "pending": [{"event_id", "reason"}]}.
     """
     client, output = Client(endpoint_url), Output(as_json)
     chosen = _chosen(client, name, ids, every)
-    redriven, refused = list[str](), list[dict[str, str]]()
+    redriven, refused, pending = list[str](), list[dict[str, str]](), list[dict[str, str]]()
     with output.progress(f"redriving {name}") as progress:
         for batch in _batches(chosen):
             done = client.send("POST", letters_path(name, "redrive"), {"ids": batch})
             redriven += done["redriven"]
             refused += done["refused"]
-            progress(len(redriven) + len(refused), len(chosen))
+            pending += done["pending"]
+            progress(len(redriven) + len(refused) + len(pending), len(chosen))
     if as_json:
-        output.json({"redriven": redriven, "refused": refused})
-    for one in refused:
+        output.json({"redriven": redriven, "refused": refused, "pending": pending})
+    for one in (*refused, *pending):
         output.line(f"{one['event_id']}: {clean(one['reason'])}")
-    output.line(f"{len(redriven)} redriven" + (f", {len(refused)} not" if refused else ""))
+    counts = ((len(redriven), "redriven"), (len(refused), "not"), (len(pending), "pending"))
+    output.line(", ".join(f"{count} {word}" for count, word in counts if count or word == "redriven"))
     return FAILED if refused else 0
 
 

@@ -4,8 +4,8 @@ What this package owns
     The decision (:mod:`~fnrunner.delivery.retry`, pure), destinations and dead-letter targets
     (:mod:`~fnrunner.delivery.destinations`), the ledger of accepted events and attempts
     (:mod:`~fnrunner.delivery.ledger`), dead letters on the wire (:mod:`~fnrunner.delivery.letter`), filed by the
-    :mod:`~fnrunner.delivery.archivist` and worked with through :mod:`~fnrunner.delivery.dead_letters`, and the
-    questions people ask of the books (:mod:`~fnrunner.delivery.history`, :mod:`~fnrunner.delivery.audit`).
+    :mod:`~fnrunner.delivery.archivist`, worked with through :mod:`~fnrunner.delivery.dead_letters` and sent back by
+    :mod:`~fnrunner.delivery.redrive`, and the questions people ask of the books (:mod:`~fnrunner.delivery.history`, :mod:`~fnrunner.delivery.audit`).
 
 What it refuses
     It runs nothing and settles nothing: the pipeline publishes and acknowledges what is decided here. It never reads a
@@ -38,6 +38,7 @@ What happens when each part dies
     The store: attempts wait for it, so deliveries stay unsettled (bounded by prefetch); dead letters wait in their
     queues. A worker: its deliveries come again; a run whose row was written but not acknowledged runs twice and shows
     as a duplicate. The archivist: another one files, or the letters wait. A process in the middle of a redrive: the
-    letter is marked ``redriving`` and is published (again) by the next start: a duplicate is possible, a loss is not.
+    letter stays marked ``redriving`` and is published (again) by any API process a minute later: a duplicate is
+    possible, a loss is not.
     A destination: counted, logged, noted in the dead letter; the event itself goes on.
 """

@@ -1,7 +1,8 @@
 """File dead letters: consume each function's dead-letter queue and the orphans into the store, then acknowledge.
 
 Any number of archivists may run on the same queues. While the store is away nothing is acknowledged or given back:
-deliveries stay with this consumer, at most ``prefetch`` a queue, and the rest waits on the broker.
+deliveries stay with this consumer, at most ``prefetch`` a queue, and the rest waits on the broker. A letter that the
+store refuses is given back after a pause, and comes again to whichever archivist has room.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ log = logging.getLogger(__name__)
 RETRY_FIRST = timedelta(milliseconds=100)
 RETRY_MOST = timedelta(seconds=5)
 MAX_BATCH = 100
+STUCK_PAUSE = timedelta(seconds=30)
+"""How long a refused letter is kept before it is given back: at once, it would come again at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivistHealth:
-    """``filing`` is False while the store refuses; ``reason`` says why. ``waiting`` are delivered and not filed yet."""
+    """``filing`` is False while the store refuses; ``reason`` says why. ``waiting`` are delivered and not filed yet,
+    ``stuck`` are refused and wait to be given back."""
 
     filing: bool
     reason: str
@@ -48,21 +52,41 @@ class ArchivistHealth:
     filed: int
     stuck: int
 
+    @property
+    def problem(self) -> str:
+        """What is wrong, in words for a person; empty when all is well."""
+        if not self.filing:
+            return f"dead letters are not filed: {self.reason or 'the archivist has ended'}"
+        if self.stuck:
+            return f"{self.stuck} dead letters cannot be filed and are tried again: see the log"
+        return ""
+
 
 class Archivist:
-    """``clock`` gives epoch milliseconds. ``prefetch`` is how many letters of one queue are held at once."""
+    """``clock`` gives epoch milliseconds. ``prefetch`` is how many letters of one queue are held at once,
+    ``stuck_pause`` how long a refused one is kept before it is given back."""
 
-    def __init__(self, store: Store, broker: Broker, *, clock: Callable[[], int], prefetch: int = MAX_BATCH) -> None:
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        *,
+        clock: Callable[[], int],
+        prefetch: int = MAX_BATCH,
+        stuck_pause: timedelta = STUCK_PAUSE,
+    ) -> None:
         self._store = store
         self._broker = broker
         self._clock = clock
         self._prefetch = prefetch
+        self._stuck_pause = stuck_pause
         self._subscriptions: dict[str, Subscription] = {}
         self._changing = asyncio.Lock()
         self._arrived: asyncio.Queue[Delivery] = asyncio.Queue()
         self._filer: asyncio.Task[None] | None = None
+        self._returning: set[asyncio.Task[None]] = set()
         self._reason = ""
-        self._filed = self._stuck = 0
+        self._filed = 0
 
     @property
     def health(self) -> ArchivistHealth:
@@ -71,7 +95,7 @@ class Archivist:
             reason=self._reason,
             waiting=self._arrived.qsize(),
             filed=self._filed,
-            stuck=self._stuck,
+            stuck=len(self._returning),
         )
 
     async def start(self) -> None:
@@ -86,10 +110,11 @@ class Archivist:
             for subscription in self._subscriptions.values():
                 await subscription.cancel()
             self._subscriptions.clear()
-        if (filer := self._filer) is not None:
-            self._filer = None
-            filer.cancel()
-            await asyncio.wait([filer])
+        filer, self._filer = self._filer, None
+        if tasks := [*self._returning, *([filer] if filer else [])]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def watch(self, function: str) -> None:
         """File this function's dead letters. Idempotent. Raises QueueNotFound, Unavailable, Closed."""
@@ -134,9 +159,17 @@ class Archivist:
             try:
                 await self._file([delivery])
             except Exception:
-                # Neither acknowledged nor given back: it would come again at once. It comes again after a restart.
-                self._stuck += 1
                 log.exception("a dead letter on %s cannot be filed; it stays on the broker", delivery.queue)
+                task = asyncio.create_task(self._give_back(delivery), name="archivist: stuck letter")
+                self._returning.add(task)
+                task.add_done_callback(self._returning.discard)
+
+    async def _give_back(self, delivery: Delivery) -> None:
+        await asyncio.sleep(self._stuck_pause.total_seconds())
+        try:
+            await delivery.requeue()
+        except BrokerError as error:
+            log.info("a dead letter that cannot be filed comes again: %s", error)
 
     async def _patiently(self, letters: Sequence[FiledLetter]) -> None:
         """Until they are filed, however long the store is away. Raises what the store raises for these letters."""

@@ -31,6 +31,9 @@ GRACE = timedelta(seconds=60)
 """How long after its due time a retry still counts as on its way: queues move it, and a worker that took it has not
 finished."""
 
+FRESH = timedelta(seconds=15)
+"""How old a worker's heartbeat may be for what it said it holds to count. An older one may have died unnoticed."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionBalance:
@@ -111,11 +114,12 @@ class Audit:
     async def _look(self, function: str | None) -> list[_Look]:
         listed = [function] if function else await self._store.read(books.functions)
         held = dict(zip(listed, await asyncio.gather(*map(self._held, listed)), strict=True))
-        since_ms = self._clock() - milliseconds(GRACE)
+        now_ms = self._clock()
+        since_ms, heard_ms = now_ms - milliseconds(GRACE), now_ms - milliseconds(FRESH)
 
         def work(connection: Connection) -> list[_Look]:
             totals = books.totals(connection, function)
-            in_hand = _running(connection)
+            in_hand = _running(connection, heard_ms)
             looks = []
             for name in sorted({*listed, *totals}):
                 of_name = totals.get(name, books.NOTHING)
@@ -162,9 +166,11 @@ def _in_both(first: _Look | None, second: _Look) -> _Look:
     return replace(second, missing=min(first.missing, second.missing, len(ids)), unaccounted=ids)
 
 
-def _running(connection: Connection) -> Counter[str]:
-    """How many deliveries of each function living workers hold, as of their last heartbeat."""
-    query = select(worker.c.in_flight).where(worker.c.stopped_ms.is_(None), worker.c.died_ms.is_(None))
+def _running(connection: Connection, heard_ms: int) -> Counter[str]:
+    """How many deliveries of each function living workers hold, as of their last heartbeat since ``heard_ms``."""
+    query = select(worker.c.in_flight).where(
+        worker.c.stopped_ms.is_(None), worker.c.died_ms.is_(None), worker.c.heartbeat_ms >= heard_ms
+    )
     held: Counter[str] = Counter()
     for text in connection.execute(query).scalars():
         held.update(json.loads(text))

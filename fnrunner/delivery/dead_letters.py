@@ -1,46 +1,25 @@
 """Work with filed dead letters: list, show, edit, redrive, purge.
 
-States: ``held`` (someone should look), ``redriving`` (marked before its event is published), ``redriven``, ``purged``.
-Every change of state is one conditional UPDATE, so two people who redrive the same letter publish it once.
+States: ``held`` (someone should look), ``redriving`` (see :mod:`~fnrunner.delivery.redrive`), ``redriven``, ``purged``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 
-from broker import names
 from broker.broker import Broker
-from broker.envelope import Envelope, decode, encode, to_message
-from broker.errors import BrokerError, EnvelopeError
-from fnrunner.delivery.errors import (
-    DeadLetterNotFound,
-    DeadLetterNotHeld,
-    MarkerInvalid,
-    PayloadNotJson,
-    PayloadTooLarge,
-)
-from fnrunner.delivery.letter import DESTINATION_ERRORS, ORIGINAL_PAYLOAD, UNDECODABLE, opened, original_payload
-from fnrunner.delivery.text import is_json
-from fnrunner.model import limits
+from broker.envelope import Envelope, encode
+from fnrunner.delivery.errors import DeadLetterNotFound, DeadLetterNotHeld, MarkerInvalid
+from fnrunner.delivery.letter import DESTINATION_ERRORS, ORIGINAL_PAYLOAD, opened, original_payload
+from fnrunner.delivery.redrive import BATCH, EDITED, HELD, PURGED, REDRIVING, Redriven, Redriver, check_payload
 from fnrunner.model.arn import Home
 from fnrunner.store.engine import Store
 from fnrunner.store.schema import dead_letter
 from fnrunner.telemetry.tracing import Tracing, Untraced
-
-log = logging.getLogger(__name__)
-
-HELD, REDRIVING, REDRIVEN, PURGED = "held", "redriving", "redriven", "purged"
-BATCH = 100
-FIRST_ACCEPTED = "first_accepted_at_ms"
-EDITED = "edited_at_ms"
-
-_SUMMARY = tuple(c for c in dead_letter.columns if c.name != "envelope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +65,7 @@ class DeadLetterDetail:
         return tuple(str(error) for error in self.envelope.extra.get(DESTINATION_ERRORS, ()))
 
 
-@dataclass(frozen=True, slots=True)
-class Redriven:
-    """Event ids that were published, and those that were not with the reason: they are held as before."""
-
-    event_ids: tuple[str, ...] = ()
-    refused: tuple[tuple[str, str], ...] = ()
-
-    def __add__(self, other: Redriven) -> Redriven:
-        return Redriven(self.event_ids + other.event_ids, self.refused + other.refused)
+_SUMMARY = [dead_letter.c[name] for name in DeadLetterSummary.__slots__]
 
 
 class DeadLetters:
@@ -103,22 +74,24 @@ class DeadLetters:
     def __init__(
         self, store: Store, broker: Broker, home: Home, *, clock: Callable[[], int], tracing: Tracing | None = None
     ) -> None:
-        self._tracing = tracing or Untraced()
         self._store = store
-        self._broker = broker
-        self._home = home
         self._clock = clock
+        self._redriver = Redriver(store, broker, home, tracing or Untraced(), clock=clock)
 
-    async def start(self) -> int:
-        """Finish redrives that a dying process began; how many. They may have been published already.
+    async def start(self) -> None:
+        """Finish redrives that a dying process began, now and whenever some are found. A second start is harmless."""
+        self._redriver.start()
 
-        Raises StoreError; a broker that is away leaves them for the next start.
+    async def close(self) -> None:
+        """Idempotent."""
+        await self._redriver.close()
+
+    async def finish(self) -> int:
+        """Finish half-done redrives whose mark is old; how many. They may have been published already.
+
+        Raises StoreError; what a broker that is away does not take is found again later.
         """
-        rows = await self._store.read(lambda c: c.execute(select(dead_letter).where(_in_state(REDRIVING))).all())
-        done = Redriven()
-        for start in range(0, len(rows), BATCH):
-            done += await self._publish(rows[start : start + BATCH])
-        return len(done.event_ids)
+        return await self._redriver.finish()
 
     async def list(self, function: str, state: str = HELD, marker: str = "", limit: int = 50) -> DeadLetterPage:
         """Oldest first; ``state`` empty means every state. Raises MarkerInvalid."""
@@ -147,7 +120,7 @@ class DeadLetters:
 
         Raises DeadLetterNotFound, DeadLetterNotHeld, PayloadNotJson, PayloadTooLarge.
         """
-        _check_payload(payload)
+        check_payload(payload)
         edited_ms = self._clock()
 
         def work(connection: Connection) -> Row[Any]:
@@ -167,17 +140,17 @@ class DeadLetters:
     async def redrive(self, function: str, event_ids: Collection[str] | None = None) -> Redriven:
         """Send held letters (None: all that are held now) back to their function, as new events with their old id.
 
-        Raises StoreError; what was not published by then is finished by ``start``.
+        Raises StoreError; what was not published by then is finished by ``finish``.
         """
-        if event_ids is not None:
-            done = Redriven()
-            wanted = list(dict.fromkeys(event_ids))
-            for start in range(0, len(wanted), BATCH):
-                done += await self._redrive_some(function, dead_letter.c.event_id.in_(wanted[start : start + BATCH]))
-            known = {*done.event_ids, *(event_id for event_id, _ in done.refused)}
-            missing = tuple((i, str(DeadLetterNotFound())) for i in wanted if i not in known)
-            return done + Redriven(refused=missing)
-        return await self._redrive_all(function)
+        if event_ids is None:
+            return await self._redrive_all(function)
+        done = Redriven()
+        wanted = list(dict.fromkeys(event_ids))
+        for start in range(0, len(wanted), BATCH):
+            part = wanted[start : start + BATCH]
+            done += await self._redrive_some(function, dead_letter.c.event_id.in_(part))
+            done += await self._left_out(function, part, done)
+        return done
 
     async def purge(self, function: str, event_ids: Collection[str] | None = None) -> int:
         """Drop the contents of held letters (None: all); how many. Their rows stay, so that the audit balances."""
@@ -191,6 +164,23 @@ class DeadLetters:
     async def _purge(self, conditions: Sequence[ColumnElement[bool]]) -> int:
         change = update(dead_letter).where(*conditions).values(state=PURGED, envelope=b"")
         return await self._store.write(lambda c: c.execute(change).rowcount)
+
+    async def _redrive_some(self, function: str, which: ColumnElement[bool]) -> Redriven:
+        return await self._redriver.redrive(and_(dead_letter.c.function == function, which))
+
+    async def _left_out(self, function: str, wanted: Sequence[str], done: Redriven) -> Redriven:
+        """What to say of the ids of which no letter was held: it is being redriven already, or there is none."""
+        known = {*done.event_ids, *(event_id for event_id, _ in (*done.refused, *done.pending))}
+        if not (others := [event_id for event_id in wanted if event_id not in known]):
+            return Redriven()
+        query = select(dead_letter.c.event_id).where(
+            dead_letter.c.function == function, dead_letter.c.event_id.in_(others), _in_state(REDRIVING)
+        )
+        under_way = set(await self._store.read(lambda c: c.execute(query).scalars().all()))
+        return Redriven(
+            refused=tuple((i, str(DeadLetterNotFound())) for i in others if i not in under_way),
+            pending=tuple((i, "It is being redriven already.") for i in others if i in under_way),
+        )
 
     async def _redrive_all(self, function: str) -> Redriven:
         done = Redriven()
@@ -212,91 +202,6 @@ class DeadLetters:
             done += await self._redrive_some(function, dead_letter.c.id.in_(ids))
             after = ids[-1]
         return done
-
-    async def _redrive_some(self, function: str, which: ColumnElement[bool]) -> Redriven:
-        # Marked before published: whoever dies in between leaves a mark that `start` finds.
-        mark = (
-            update(dead_letter)
-            .where(dead_letter.c.function == function, which, _in_state(HELD))
-            .values(state=REDRIVING)
-            .returning(*dead_letter.columns)
-        )
-        rows = await self._store.write(lambda c: c.execute(mark).all())
-        return await self._publish(sorted(rows, key=lambda row: row.id))
-
-    async def _publish(self, rows: Sequence[Row[Any]]) -> Redriven:
-        errors = await asyncio.gather(*(self._publish_one(row) for row in rows))
-        sent = [row for row, error in zip(rows, errors, strict=True) if error is None]
-        kept = [(row, error) for row, error in zip(rows, errors, strict=True) if error is not None]
-        await self._settle([row.id for row in sent], [row.id for row, _ in kept])
-        return Redriven(tuple(row.event_id for row in sent), tuple((row.event_id, error) for row, error in kept))
-
-    async def _publish_one(self, row: Row[Any]) -> str | None:
-        """None when it was published, else why not."""
-        try:
-            await self._send(self._event(row))
-        except PayloadNotJson as error:
-            return str(error)
-        except BrokerError as error:
-            log.warning("dead letter %s of %s stays: %s", row.event_id, row.function, error)
-            return str(error)
-        return None
-
-    async def _send(self, event: Envelope) -> None:
-        """Publish it in its own trace, under a span that links to the attempt that failed last."""
-        queue = names.events(event.function)
-        links = tuple(attempt.traceparent for attempt in event.attempts[-1:])
-        redrive = self._tracing.redrive(event.function, event.trace, message_id=event.id, links=links)
-        span = self._tracing.publish(queue, redrive.carrier, message_id=event.id, routing_key=queue)
-        try:
-            await self._broker.publish(to_message(replace(event, trace=span.carrier)), routing_key=queue)
-        except BrokerError as error:
-            span.fail(type(error).__name__, str(error))
-            raise
-        finally:
-            span.end()
-            redrive.end()
-
-    def _event(self, row: Row[Any]) -> Envelope:
-        """The event to publish: no attempt charged, its age counted from now, its history and trace kept."""
-        envelope = _opened(row)
-        if row.reason == UNDECODABLE:
-            envelope = self._readable(envelope)
-        extra = {k: v for k, v in envelope.extra.items() if k not in (ORIGINAL_PAYLOAD, EDITED, DESTINATION_ERRORS)}
-        return replace(
-            envelope,
-            accepted_at_ms=self._clock(),
-            attempt=0,
-            throttles=0,
-            suspect=False,
-            redrives=row.redrives + 1,
-            extra={FIRST_ACCEPTED: envelope.accepted_at_ms, **extra},
-        )
-
-    def _readable(self, envelope: Envelope) -> Envelope:
-        """A foreign message as an event. An envelope of a newer release is read as such once this one can."""
-        try:
-            return replace(decode(envelope.payload), id=envelope.id, function=envelope.function)
-        except EnvelopeError:
-            _check_payload(envelope.payload)
-            return replace(envelope, invoked_arn=envelope.invoked_arn or self._home.function(envelope.function))
-
-    async def _settle(self, sent: Sequence[int], kept: Sequence[int]) -> None:
-        def work(connection: Connection) -> None:
-            for ids, state in ((sent, REDRIVEN), (kept, HELD)):
-                if ids:
-                    chosen = and_(dead_letter.c.id.in_(ids), _in_state(REDRIVING))
-                    connection.execute(update(dead_letter).where(chosen).values(state=state))
-
-        if sent or kept:
-            await self._store.write(work)
-
-
-def _check_payload(payload: bytes) -> None:
-    if len(payload) > limits.ASYNC_PAYLOAD_BYTES:
-        raise PayloadTooLarge(f"{len(payload)} bytes are too large for an event (limit {limits.ASYNC_PAYLOAD_BYTES})")
-    if not is_json(payload):
-        raise PayloadNotJson
 
 
 def _in_state(state: str) -> ColumnElement[bool]:

@@ -1,7 +1,8 @@
 """Tell destinations and dead-letter targets how an event ended.
 
 Called before the event is settled: a crash in between tells a destination twice, never not at all. Nothing here raises
-for a destination's sake: what could not be told is returned, counted and logged, and the event goes on.
+for a destination's sake: what could not be told is returned, counted and logged, and the event goes on. Only a broker that
+is away is raised (Unavailable): the caller tries again, and a destination may be told twice under the same message id.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from broker.broker import Broker
 from broker.envelope import TRACE_HEADERS, Envelope
-from broker.errors import BrokerError, Unroutable
+from broker.errors import BrokerError, Unavailable, Unroutable
 from broker.message import Headers, Message
 from fnrunner.delivery.destination_record import Completion, record
 from fnrunner.delivery.letter import DESTINATION_ERRORS
@@ -160,7 +161,12 @@ class Destinations:
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 await self._send(arn, envelope, message)
+        except Unavailable:
+            raise
         except Exception as error:
+            if getattr(error, "status", None) == 503:
+                # whoever accepts for a function cannot be reached now, as a broker that is away
+                raise Unavailable(str(error)) from error
             # Whatever is wrong there, and with whoever accepts for a function: the event itself goes on.
             failure = DestinationFailure(kind, arn, _words(error))
             foreseen = isinstance(error, BrokerError | InvalidArn | Undeliverable | TimeoutError)

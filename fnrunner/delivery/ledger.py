@@ -52,6 +52,11 @@ class LedgerHealth:
     commits: int
     dropped_notes: int
 
+    @property
+    def problem(self) -> str:
+        """What is wrong, in words for a person; empty when all is well."""
+        return "" if self.writing else self.reason or "the writer has ended"
+
 
 class Ledger:
     """Group commit for the tables ``accepted``, ``attempt`` and ``log``. Use it from one event loop.
@@ -165,7 +170,7 @@ class Ledger:
         try:
             await self._write([*(record for record, _ in waiters), *notes])
         except asyncio.CancelledError:
-            self._waiting.extendleft(reversed(waiters))
+            self._put_back(waiters, notes)
             raise
         except Exception as error:
             # One record that the store refuses must not take the others of its batch along.
@@ -177,21 +182,40 @@ class Ledger:
 
     async def _write_singly(self, waiters: Sequence[_Waiter], notes: Sequence[Record], error: Exception) -> None:
         log.warning("a batch of %d records was refused; writing each alone", len(waiters) + len(notes), exc_info=error)
-        for record, done in waiters:
-            try:
-                await self._write([record])
-            except Exception as refused:
-                if not done.done():
-                    done.set_exception(refused)
-            else:
-                if not done.done():
+        left, notes_left = deque(waiters), deque(notes)
+        try:
+            while left:
+                record, done = left[0]
+                refused = await self._written_alone(record)
+                left.popleft()
+                if done.done():
+                    continue
+                if refused is None:
                     done.set_result(None)
-        for note in notes:
-            try:
-                await self._write([note])
-            except Exception:
-                self._dropped += 1
-                log.exception("a note for the ledger was refused and dropped")
+                else:
+                    done.set_exception(refused)
+            while notes_left:
+                if (refused := await self._written_alone(notes_left[0])) is not None:
+                    self._dropped += 1
+                    log.error("a note for the ledger was refused and dropped", exc_info=refused)
+                notes_left.popleft()
+        except asyncio.CancelledError:
+            self._put_back(left, notes_left)
+            raise
+
+    async def _written_alone(self, record: Record) -> Exception | None:
+        """None when it is written, else why the store refuses it."""
+        try:
+            await self._write([record])
+        except Exception as refused:
+            return refused
+        return None
+
+    def _put_back(self, waiters: Sequence[_Waiter], notes: Sequence[Record]) -> None:
+        """For whoever writes next, or for ``close`` to tell: nobody may wait for ever."""
+        self._waiting.extendleft(reversed(waiters))
+        self._notes.extendleft(reversed(notes))
+        self._note_bytes += sum(note.weight for note in notes)
 
     async def _write(self, records: list[Record]) -> None:
         """Until it is committed, however long the store is away. Raises what the store raises for these records."""

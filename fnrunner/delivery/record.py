@@ -1,23 +1,28 @@
 """What the ledger writes, as values that match the rows of their tables.
 
-Times are epoch milliseconds. Texts are made storable when they are written, on the writer's thread.
+Times are epoch milliseconds. Values are made to fit their columns when they are written, on the writer's thread: the
+event of an attempt that the database refused would run again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
+from math import isfinite
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert, bindparam, insert
+from sqlalchemy import BigInteger, Connection, Dialect, Insert, Integer, String, Table, bindparam, insert
+from sqlalchemy.types import TypeEngine
 
 from fnrunner.delivery.text import storable
 from fnrunner.store import schema
 
 MAX_ERROR_CHARS = 4096
 MAX_LOG_CHARS = 1024 * 1024
+SMALL, BIG = 2**31, 2**63
+"""Integers of the columns are below these, and not below their negatives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +119,111 @@ def _statement(kind: str, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
     return str(compiled), tuple(compiled.positiontup or ())
 
 
-def _row_of(kind: type[Record], **limits: int) -> Callable[[Record], dict[str, Any]]:
+def _attempt_fits(r: AttemptRecord) -> bool:
+    return (
+        _plain(
+            f"{r.event_id}{r.function}{r.outcome}{r.kind}{r.version}{r.error_type}{r.error_message}{r.cold_reason}"
+            f"{r.log_stream}{r.digest}{r.worker}{r.traceparent}"
+        )
+        and len(r.event_id) <= 64
+        and len(r.function) <= 64
+        and len(r.outcome) <= 16
+        and len(r.kind) <= 8
+        and len(r.version) <= 64
+        and len(r.error_type) <= 255
+        and len(r.error_message) <= MAX_ERROR_CHARS
+        and len(r.cold_reason) <= 16
+        and len(r.log_stream) <= 128
+        and len(r.digest) <= 64
+        and len(r.worker) <= 128
+        and len(r.traceparent) <= 64
+        and 0 <= r.number < SMALL
+        and 0 <= r.started_ms < BIG
+        and 0 <= r.ended_ms < BIG
+        and (r.retry_in_ms is None or 0 <= r.retry_in_ms < BIG)
+        and 0 <= r.duration_ms < SMALL
+        and 0 <= r.billed_ms < SMALL
+        and 0 <= r.memory_mb < SMALL
+        and 0 <= r.max_memory_mb < SMALL
+        and (r.init_ms is None or 0 <= r.init_ms < SMALL)
+    )
+
+
+def _event_fits(r: AcceptedEvent) -> bool:
+    return (
+        _plain(f"{r.event_id}{r.function}{r.qualifier}{r.source}{r.traceparent}")
+        and len(r.event_id) <= 64
+        and len(r.function) <= 64
+        and len(r.qualifier) <= 128
+        and len(r.source) <= 255
+        and len(r.traceparent) <= 64
+        and 0 <= r.at_ms < BIG
+        and 0 <= r.size_bytes < SMALL
+    )
+
+
+def _chunk_fits(r: LogChunk) -> bool:
+    return (
+        _plain(r.text)
+        and _plain(f"{r.function}{r.event_id}{r.log_stream}")
+        and len(r.function) <= 64
+        and len(r.event_id) <= 64
+        and len(r.log_stream) <= 128
+        and len(r.text) <= MAX_LOG_CHARS
+        and 0 <= r.at_ms < BIG
+    )
+
+
+def _plain(text: str) -> bool:
+    return text.isascii() and "\0" not in text
+
+
+def _row_of(
+    kind: type[Record], table: Table, fits: Callable[[Any], bool], **text_limits: int
+) -> Callable[[Record], dict[str, Any]]:
+    """What makes a record of this kind a row of ``table``. ``text_limits`` are for the columns that have none.
+
+    ``fits`` says, cheaply, that nothing needs to be done, which is nearly always so. Where it does not, each value is
+    made to fit its column.
+    """
     names = tuple(f.name for f in fields(kind))
     read = attrgetter(*names)
+    fitters = {name: _fitter(table.c[name].type, text_limits.get(name, 0)) for name in names}
 
     def row(record: Record) -> dict[str, Any]:
         values = dict(zip(names, read(record), strict=True))
-        for name, limit in limits.items():
-            values[name] = storable(values[name], limit)
+        if not fits(record):
+            values = {name: None if value is None else fitters[name](value) for name, value in values.items()}
         return values
 
     return row
 
 
+def _fitter(column: TypeEngine[Any], text_limit: int) -> Callable[[Any], Any]:
+    """What makes a value fit a column of this type."""
+    match column:
+        case String():
+            return partial(storable, limit=column.length or text_limit)
+        case BigInteger():
+            return partial(_clipped, bound=BIG)
+        case Integer():
+            return partial(_clipped, bound=SMALL)
+        case _:
+            return _finite
+
+
+def _clipped(number: int, bound: int) -> int:
+    return min(max(number, -bound), bound - 1)
+
+
+def _finite(number: float) -> float:
+    return number if isfinite(number) else 0.0
+
+
 _WRITERS: dict[type[Record], Callable[[Record], dict[str, Any]]] = {
-    AcceptedEvent: _row_of(AcceptedEvent, source=255),
-    AttemptRecord: _row_of(AttemptRecord, error_type=255, error_message=MAX_ERROR_CHARS),
-    LogChunk: _row_of(LogChunk, text=MAX_LOG_CHARS),
+    AcceptedEvent: _row_of(AcceptedEvent, schema.accepted, _event_fits),
+    AttemptRecord: _row_of(AttemptRecord, schema.attempt, _attempt_fits, error_message=MAX_ERROR_CHARS),
+    LogChunk: _row_of(LogChunk, schema.log, _chunk_fits, text=MAX_LOG_CHARS),
 }
 _INSERTS: dict[str, tuple[type[Record], Insert]] = {
     kind.__name__: (kind, insert(table))

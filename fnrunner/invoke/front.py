@@ -27,6 +27,7 @@ from fnrunner.model.function import Function
 from fnrunner.model.invocation import ThrottleReason
 from fnrunner.store.errors import StoreError
 from fnrunner.telemetry import context as trace_context
+from fnrunner.telemetry.metrics import Metrics
 from fnrunner.telemetry.tracing import Span, Tracing
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Front:
         catalogue: Catalogue,
         ledger: Ledger,
         tracing: Tracing,
+        metrics: Metrics,
         sync_wait: timedelta,
         now: Callable[[], datetime],
     ) -> None:
@@ -71,6 +73,7 @@ class Front:
         self._catalogue = catalogue
         self._ledger = ledger
         self._tracing = tracing
+        self._metrics = metrics
         self._sync_wait = sync_wait
         self._now = now
 
@@ -124,6 +127,7 @@ class Front:
             envelope = self._envelope(function, ref, payload, event_id, source, trigger)
             await self._publish(envelope, span)
             await self._write_down(envelope, span)
+            self._metrics.accepted.labels(function.name, source).inc()
         except errors.InvokeError as error:
             span.fail(error.code, str(error))
             raise

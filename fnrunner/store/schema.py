@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -163,12 +164,16 @@ dead_letter = Table(
     Column("error_message", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("state", String(16), nullable=False),
+    Column("marked_ms", BigInteger),
     Column("envelope", LargeBinary, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("traceparent", String(64), nullable=False),
     UniqueConstraint("event_id", "redrives", "function"),
     Index(None, "function", "state", "id"),
-    comment="state: held, redriving, redriven, purged; "
+    Index(
+        None, "marked_ms", sqlite_where=text("marked_ms IS NOT NULL"), postgresql_where=text("marked_ms IS NOT NULL")
+    ),
+    comment="state: held, redriving, redriven, purged; marked_ms: since when it is redriving; "
     "reason: a destination record's condition, or why it could not be read",
 )
 
@@ -189,6 +194,7 @@ worker = Table(
     Column("id", String(128), primary_key=True),
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
+    Column("process_start", String(32), nullable=False),
     Column("boot_id", String(64), nullable=False),
     Column("zone", String(64), nullable=False),
     Column("capacity", Integer, nullable=False),
@@ -197,7 +203,7 @@ worker = Table(
     Column("stopped_ms", BigInteger),
     Column("died_ms", BigInteger),
     Column("in_flight", Text, nullable=False),
-    comment="stopped_ms: it drained; died_ms: it was found dead without having drained",
+    comment="process_start: clock ticks from the boot; stopped_ms: it drained; died_ms: it was found dead, not drained",
 )
 
 trial = Table(

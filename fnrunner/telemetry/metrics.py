@@ -12,6 +12,8 @@ name                                        kind       labels                   
 ``fnrunner_unreadable_messages_total``      counter    queue
 ``fnrunner_settle_wait_seconds``            gauge
 ``fnrunner_accepted_total``                 counter    function, source              AsyncEventsReceived
+``fnrunner_destination_failures``           gauge                                    DestinationDeliveryFailures
+``fnrunner_dead_letter_errors``             gauge                                    DeadLetterErrors
 ==========================================  =========  ============================  =====================================
 """
 
@@ -51,5 +53,11 @@ class Metrics:
         )
         self.settle_wait = Gauge(
             "fnrunner_settle_wait_seconds", "How long the last settlement waited for the broker", registry=registry
+        )
+        self.destination_failures = Gauge(
+            "fnrunner_destination_failures", "Destinations that could not be told", registry=registry
+        )
+        self.dead_letter_errors = Gauge(
+            "fnrunner_dead_letter_errors", "Dead-letter targets that could not be told", registry=registry
         )
         self.accepted = Counter("fnrunner_accepted", "Events accepted", ["function", "source"], registry=registry)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
+MAX_STATE_CHARS = 512
+"""Source: W3C Trace Context, the length that everybody should pass on."""
+
 Attributes = Mapping[str, str | int | float | bool]
 
 
@@ -68,7 +71,11 @@ class Untraced:
         return _PassedOn(dict(parent) if parent.get("traceparent") else trace_context.carrier(trace_context.new()))
 
     def accept(self, name: str, parent: Mapping[str, str], *, server: bool, attributes: Attributes) -> Span:
-        return self._pass_on(parent)
+        # a stranger's header is taken only when it is well-formed; inside, it is our own
+        known = trace_context.from_traceparent(parent.get("traceparent", ""))
+        if known is None:
+            return self._pass_on({})
+        return self._pass_on(trace_context.carrier(known, parent.get("tracestate", "")[:MAX_STATE_CHARS]))
 
     def publish(self, destination: str, parent: Mapping[str, str], *, message_id: str, routing_key: str) -> Span:
         return self._pass_on(parent)
@@ -205,6 +212,6 @@ def start(service: str, endpoint: str, *, instance: str) -> Tracing:
 
     resource = Resource.create({"service.name": service, "service.instance.id": instance})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return OpenTelemetryTracing(provider)

@@ -1,9 +1,7 @@
-"""Which environment runs the next invocation: decided purely, carried out by the pool.
+"""In whose room the next environment starts, and what has been unused too long: decided purely, done by the pool.
 
 >>> decide("k2", "f", [Seat("e1", "f", "k1", 5.0)], alive=1, capacity=1)
 Start(evict='e1', cold_reason='reload')
->>> decide("k1", "f", [Seat("e1", "f", "k1", 5.0), Seat("e2", "f", "k1", 9.0)], alive=2, capacity=2)
-Reuse(environment_id='e2')
 """
 
 from __future__ import annotations
@@ -23,11 +21,6 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
-class Reuse:
-    environment_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Start:
     """``evict`` must be stopped first to make room; empty when there is room."""
 
@@ -37,16 +30,13 @@ class Start:
 
 def decide(
     key: str, function: str, idle: Sequence[Seat], *, alive: int, capacity: int, lost: str = "", busy: int = 0
-) -> Reuse | Start:
-    """The most recently used environment of this key, else a new one in the room of the longest unused.
+) -> Start:
+    """How to start an environment of this key, of which none is idle: in whose room, and why.
 
     ``alive`` counts all environments of the process, ``busy`` those of this function that run, ``lost`` says how this
     function's last environment went (``crashed``, ``recycled`` or ``reload``).
     """
-    matching = [seat for seat in idle if seat.key == key]
-    if matching:
-        return Reuse(max(matching, key=lambda seat: seat.idle_since).environment_id)
-    stale = [seat for seat in idle if seat.function == function]
+    stale = [seat for seat in idle if seat.function == function and seat.key != key]
     evict = ""
     if alive >= capacity and idle:
         # code that will not run again goes first, then whatever was unused longest

@@ -97,9 +97,5 @@ class InFlight:
         while len(self._settled) > self.remembered:
             self._settled.popitem(last=False)
 
-    def count(self) -> dict[str, int]:
-        """How much work is here, all functions together under the empty name is not kept: one entry an id."""
-        return {key[0]: len(deliveries) for key, deliveries in self._running.items()}
-
     def __len__(self) -> int:
         return len(self._running)

@@ -6,6 +6,7 @@ Each step takes and returns an :class:`Execution`. Only ``settle`` publishes or 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -14,15 +15,23 @@ from datetime import timedelta
 
 from broker import names, reply
 from broker.broker import Delivery
-from broker.envelope import decode
-from broker.errors import BrokerError, DeliveryLost, EnvelopeError, EnvelopeTooNew
+from broker.envelope import Envelope, decode
+from broker.errors import BrokerError, DeliveryLost, EnvelopeError, EnvelopeMalformed, EnvelopeTooNew
 from fnrunner.catalogue import Catalogue
 from fnrunner.concurrency.permits import ConcurrencyGate
 from fnrunner.delivery import retry
 from fnrunner.delivery.ledger import Ledger
-from fnrunner.model.invocation import Answer, Expired, SystemFault, Throttled, WorkerDied
+from fnrunner.model.invocation import (
+    Answer,
+    Expired,
+    SystemFault,
+    Throttled,
+    ThrottleReason,
+    WorkerDied,
+)
+from fnrunner.store.errors import StoreClosed, StoreError, StoreUnavailable
 from fnrunner.telemetry.tracing import Tracing
-from fnrunner.worker.alone import AloneGate
+from fnrunner.worker.alone import AloneGate, NotAlone
 from fnrunner.worker.execution import Admission, Execution, InFlight, Kind
 from fnrunner.worker.invoker import Invoker
 from fnrunner.worker.report import Reporter
@@ -33,6 +42,8 @@ log = logging.getLogger(__name__)
 
 UPGRADE_WAIT = timedelta(seconds=32)
 """How long an envelope of a newer release is put aside for a worker that reads it."""
+
+MAX_ID_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,7 @@ class Executor:
         self._waits = waits
         self._now_ms = now_ms
         self._turn = AloneGate()
-        self.in_flight = InFlight()
+        self._in_flight = InFlight()
 
     async def execute(self, delivery: Delivery, kind: Kind) -> None:
         """Take one delivery from arrival to settlement. Raises nothing but cancellation, which leaves it unsettled."""
@@ -80,54 +91,82 @@ class Executor:
         if execution is None:
             return
         try:
-            if kind is Kind.REQUEST:
-                await self._answer(execution)
-            elif await self._admit(execution):
-                await self._carry_out(execution)
+            if not await self._admit(execution):
+                return
+            try:
+                await (self._answer(execution) if kind is Kind.REQUEST else self._carry_out(execution))
+            except BaseException:
+                await self._give_back_joined(execution)
+                raise
+            finally:
+                self._in_flight.leave(execution.envelope)
         finally:
             execution.span.end()
 
     async def _carry_out(self, execution: Execution) -> None:
-        try:
-            verdict = await self._suspects.judge(execution.envelope, execution.delivery)
-            if verdict is Verdict.GUILTY:
-                execution = replace(self._resolve(execution), answer=Answer(WorkerDied()))
-            else:
-                execution = await self._perform(execution, alone=verdict is Verdict.ALONE)
-            execution = await self._settle(self._classify(execution))
-            if verdict is not Verdict.ORDINARY:
-                await self._suspects.end(execution.envelope)
-            await self._acknowledge(execution)
-            self._reporter.ended(execution)
-        finally:
-            self.in_flight.leave(execution.envelope)
+        verdict = await self._suspects.judge(execution.envelope, execution.delivery)
+        if verdict is Verdict.GUILTY:
+            execution = replace(await self._resolve(execution), answer=Answer(WorkerDied()))
+        elif verdict is Verdict.ALONE:
+            execution = await self._perform_alone(execution)
+        else:
+            execution = await self._perform(execution, alone=False)
+        execution = await self._settle(self._classify(execution))
+        if verdict is Verdict.GUILTY:
+            await self._suspects.end(execution.envelope)
+        await self._acknowledge(execution)
+        self._reporter.ended(execution)
 
     async def _answer(self, execution: Execution) -> None:
         """A request: its caller waits, so it is answered whatever happens and never retried."""
         if execution.delivery.redelivered:
-            fault = SystemFault("WorkerDied", "The worker that ran this request died. The function may have run.")
-            execution = replace(self._resolve(execution), answer=Answer(fault))
+            fault = SystemFault(
+                "WorkerDied", "The worker that had this request died or left. The function may have run."
+            )
+            execution = replace(await self._resolve(execution), answer=Answer(fault))
+        elif self._turn.closed:
+            # a suspect runs alone: the caller hears at once that there is no room here
+            execution = replace(await self._resolve(execution), answer=Answer(Throttled(ThrottleReason.CAPACITY)))
         else:
             execution = await self._perform(execution, alone=False)
         await self._settlement.reply(execution, self._now_ms(), self._reporter.log_tail(execution))
         self._reporter.ended(execution)
 
+    async def _perform_alone(self, execution: Execution) -> Execution:
+        """With nothing else in this process; put off, uncharged, when what runs does not end soon."""
+        try:
+            return await self._perform(execution, alone=True)
+        except NotAlone:
+            # the copy is a first delivery again, so it has to say itself that it is a suspect
+            marked = replace(execution, envelope=replace(execution.envelope, suspect=True))
+            return replace(await self._resolve(marked), answer=Answer(Throttled(ThrottleReason.CAPACITY)))
+
     async def _perform(self, execution: Execution, *, alone: bool) -> Execution:
         async with self._turn.pass_through(alone=alone):
             if alone:
                 await self._suspects.begin(execution.envelope)
-            execution = self._resolve(execution)
+            execution = await self._resolve(execution)
             if execution.answer is None:
                 execution = await self._reserve(execution)
             if execution.answer is None:
                 execution = await self._run(execution)
+            if alone:
+                # inside the gate: whatever kills this worker from now on is somebody else
+                await self._suspects.end(execution.envelope)
         return execution
+
+    async def _give_back_joined(self, execution: Execution) -> None:
+        """Deliveries that waited for this one to be settled; its own is given back by whoever called."""
+        for delivery in self._in_flight.deliveries(execution.envelope):
+            if delivery is not execution.delivery and not delivery.settled:
+                with contextlib.suppress(BrokerError):
+                    await delivery.requeue()
 
     async def _decode(self, delivery: Delivery, kind: Kind) -> Execution | None:
         """An execution, or None when the message has been put aside because it cannot be read."""
         message = delivery.message
         try:
-            envelope = decode(message.body)
+            envelope = self._read(message.body, names.function_of(delivery.queue))
         except EnvelopeError as error:
             await self._put_aside(delivery, kind, error)
             return None
@@ -140,6 +179,16 @@ class Executor:
             links=last,
         )
         return Execution(delivery, kind, envelope, span, self._now_ms())
+
+    @staticmethod
+    def _read(body: bytes, function: str | None) -> Envelope:
+        """An envelope that belongs on this queue. Raises EnvelopeError."""
+        envelope = decode(body)
+        if envelope.function != function:
+            raise EnvelopeMalformed(f"the envelope is for {envelope.function!r}, not for {function!r}")
+        if not 0 < len(envelope.id) <= MAX_ID_CHARS or not envelope.id.isprintable():
+            raise EnvelopeMalformed(f"the event id is empty, unprintable, or longer than {MAX_ID_CHARS} characters")
+        return envelope
 
     async def _put_aside(self, delivery: Delivery, kind: Kind, error: EnvelopeError) -> None:
         """What cannot be read: a newer release's waits for a newer worker, anything else is a dead letter."""
@@ -155,26 +204,33 @@ class Executor:
                 await delivery.dead_letter(delivery.message, names.function_of(delivery.queue) or "")
         except DeliveryLost:
             log.info("a delivery of %s was lost with its channel; it comes again", delivery.queue)
-        except BrokerError:
-            log.exception("a message on %s stays unsettled", delivery.queue)
 
     async def _admit(self, execution: Execution) -> bool:
         """Whether this delivery is to be run, rather than settled together with another of the same work."""
-        match self.in_flight.admit(execution.envelope, execution.delivery):
+        match self._in_flight.admit(execution.envelope, execution.delivery):
             case Admission.NEW:
                 return True
             case Admission.JOINED:
                 log.info("%s came again while it runs here; it is not run twice", execution.envelope.id)
+                if execution.kind is Kind.REQUEST:
+                    # the first one answers, by the same address
+                    await self._settlement.acknowledge(execution.delivery)
                 return False
             case Admission.SETTLED:
                 # settled before, but the acknowledgement was lost with its channel
                 await self._settlement.acknowledge(execution.delivery)
                 return False
 
-    def _resolve(self, execution: Execution) -> Execution:
+    async def _resolve(self, execution: Execution) -> Execution:
         """What is to be run. A function that is gone leaves ``function`` None, and the event is given up."""
         envelope = execution.envelope
-        function = self._catalogue.lookup(envelope.function) if envelope.qualifier in ("", "$LATEST") else None
+        function = None
+        if envelope.qualifier in ("", "$LATEST"):
+            function = self._catalogue.lookup(envelope.function)
+            if function is None:
+                # it may have been created a moment ago, and the news of it may be behind its first event
+                await self._catalogue.refresh()
+                function = self._catalogue.lookup(envelope.function)
         if function is None:
             missing = SystemFault(
                 "FunctionNotFound", f"Function not found: {envelope.invoked_arn or envelope.function}"
@@ -224,13 +280,20 @@ class Executor:
                 log.warning("%s waits to be settled: %s", execution.envelope.id, error)
                 self._reporter.settle_waits(time.monotonic() - started)
                 await asyncio.sleep(0.5)
-        await self._ledger.attempted(self._settlement.record(execution, self._now_ms()))
+        self._reporter.settle_waits(0.0)
+        try:
+            await self._ledger.attempted(self._settlement.record(execution, self._now_ms()))
+        except (StoreUnavailable, StoreClosed):
+            raise
+        except StoreError:
+            # what the store will never take must not make the function run again
+            log.exception("the attempt of %s could not be written down", execution.envelope.id)
         return execution
 
     async def _acknowledge(self, execution: Execution) -> None:
         """Every delivery of this work. If all were lost with their channels it will come again: it is remembered."""
         heard = False
-        for delivery in self.in_flight.deliveries(execution.envelope):
+        for delivery in self._in_flight.deliveries(execution.envelope):
             heard |= await self._settlement.acknowledge(delivery)
         if not heard:
-            self.in_flight.remember(execution.envelope)
+            self._in_flight.remember(execution.envelope)

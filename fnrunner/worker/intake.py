@@ -30,9 +30,17 @@ SOON_S = 0.02
 
 AHEAD = 4
 
+BUDGET = 4
+"""All busy functions together hold at most about this many times the capacity."""
 
-def prefetch(reserved_concurrency: int | None, capacity: int, duration_s: float | None = None) -> int:
+
+def prefetch(
+    reserved_concurrency: int | None, capacity: int, duration_s: float | None = None, *, rivals: int = 0
+) -> int:
     """How many deliveries of one queue may be here at once: what could run now, and one at least, to be refused.
+
+    ``rivals`` is how many other functions want the same room: what is held and cannot start soon would count against the
+    consumer timeout, and would all be suspect after a crash.
 
     ``duration_s`` is how long the function takes on average, where that is known. While a quick function's attempt is
     written down and acknowledged its slot would idle, so deliveries of those are taken ahead: they start within
@@ -42,10 +50,14 @@ def prefetch(reserved_concurrency: int | None, capacity: int, duration_s: float 
     (16, 5, 16, 1)
     >>> prefetch(None, 16, 0.001), prefetch(None, 16, 3.0), prefetch(5, 16, 0.001)
     (64, 16, 5)
+    >>> prefetch(None, 16, rivals=3), prefetch(None, 16, rivals=7), prefetch(None, 16, rivals=1000)
+    (16, 8, 2)
     """
+    share = max(2, BUDGET * capacity // (1 + rivals))
     if reserved_concurrency is not None:
-        return max(1, min(reserved_concurrency, capacity))
-    return capacity * AHEAD if duration_s is not None and duration_s < SOON_S else capacity
+        return max(1, min(reserved_concurrency, capacity, share))
+    quick = duration_s is not None and duration_s < SOON_S
+    return min(capacity * AHEAD if quick else capacity, share)
 
 
 @dataclass(slots=True)
@@ -68,48 +80,54 @@ class Intake:
         self._closing = False
         self._changing = asyncio.Lock()
 
-    async def follow(self, functions: Iterable[Function]) -> None:
-        """Consume for exactly these functions, and go on consuming for those that are gone: their events are given up.
+    async def follow(self, functions: Iterable[Function], former: Iterable[str] = ()) -> None:
+        """Consume for these functions, and for ``former`` ones that are gone: their events are given up, not left lying.
 
         Raises BrokerError when the broker cannot be asked now; call it again then.
         """
         async with self._changing:
-            for function in functions:
+            wanted = dict.fromkeys(former) | {f.name: f.reserved_concurrency for f in functions}
+            for name, reserved_concurrency in wanted.items():
                 if self._closing:
                     return
-                pair = self._pairs.get(function.name)
+                pair = self._pairs.get(name)
                 if pair is None:
-                    self._pairs[function.name] = await self._open(function)
-                elif pair.reserved_concurrency != function.reserved_concurrency:
-                    wanted = prefetch(function.reserved_concurrency, self._capacity)
-                    await pair.events.set_prefetch(wanted)
-                    await pair.requests.set_prefetch(wanted)
-                    pair.reserved_concurrency = function.reserved_concurrency
+                    self._pairs[name] = await self._open(name, reserved_concurrency)
+                elif pair.reserved_concurrency != reserved_concurrency:
+                    pair.reserved_concurrency = reserved_concurrency
+                    await pair.events.set_prefetch(prefetch(reserved_concurrency, self._capacity))
+                    await pair.requests.set_prefetch(prefetch(reserved_concurrency, self._capacity))
 
     async def adjust(self, durations_s: Mapping[str, float]) -> None:
-        """Take more ahead of functions that have become quick, and no more of those that have become slow.
+        """Share the room among the functions that are busy now, and take more ahead of those that are quick.
 
         Raises BrokerError when the broker cannot be asked now.
         """
         async with self._changing:
-            for name, duration_s in durations_s.items():
-                pair = self._pairs.get(name)
-                if pair is None or self._closing:
-                    continue
-                wanted = prefetch(pair.reserved_concurrency, self._capacity, duration_s)
+            busy = self.count()
+            for name, pair in self._pairs.items():
+                if self._closing:
+                    return
+                rivals = len(busy) - 1 if name in busy else len(self._pairs)
+                wanted = prefetch(pair.reserved_concurrency, self._capacity, durations_s.get(name), rivals=rivals)
                 if pair.events.prefetch != wanted:
                     await pair.events.set_prefetch(wanted)
 
-    async def _open(self, function: Function) -> _Pair:
-        wanted = prefetch(function.reserved_concurrency, self._capacity)
-        await self._broker.declare(function_queues(function.name))
+    async def _open(self, name: str, reserved_concurrency: int | None) -> _Pair:
+        wanted = prefetch(reserved_concurrency, self._capacity, rivals=len(self._pairs))
+        await self._broker.declare(function_queues(name))
         events = await self._broker.subscribe(
-            names.events(function.name), lambda delivery: self._begin(delivery, Kind.EVENT), prefetch=wanted
+            names.events(name), lambda delivery: self._begin(delivery, Kind.EVENT), prefetch=wanted
         )
-        requests = await self._broker.subscribe(
-            names.requests(function.name), lambda delivery: self._begin(delivery, Kind.REQUEST), prefetch=wanted
-        )
-        return _Pair(events, requests, function.reserved_concurrency)
+        try:
+            requests = await self._broker.subscribe(
+                names.requests(name), lambda delivery: self._begin(delivery, Kind.REQUEST), prefetch=wanted
+            )
+        except BaseException:
+            # the next try subscribes to both again
+            await events.cancel()
+            raise
+        return _Pair(events, requests, reserved_concurrency)
 
     def _begin(self, delivery: Delivery, kind: Kind) -> None:
         task = asyncio.create_task(self._execute(delivery, kind))

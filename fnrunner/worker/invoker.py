@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from broker.envelope import Envelope
 from fnrunner.catalogue import Catalogue
 from fnrunner.delivery.ledger import Ledger
 from fnrunner.delivery.record import LogChunk
@@ -48,9 +49,13 @@ class Specs:
         self._known[function.name] = (function.revision_id, buckets, spec)
         return spec
 
-    async def sweep(self) -> int:
-        """Remove unpacked code that no function has any more; how much was removed. Raises the artifact store's errors."""
+    async def sweep(self, running: Iterable[str]) -> int:
+        """Remove unpacked code that no function has and no environment runs; ``running`` are those directories.
+
+        How much was removed. Raises the artifact store's errors.
+        """
         in_use = {function.code.digest for function in self._catalogue.snapshot.functions.values()}
+        in_use |= {Path(directory).name for directory in running}
         return await self._catalogue.artifacts.sweep(self._cache, in_use)
 
     def forget(self, name: str) -> None:
@@ -132,10 +137,17 @@ class Invoker:
             deadline_ms=int(deadline.timestamp() * 1000),
             invoked_arn=envelope.invoked_arn or self._home.function(function.name),
             client_context=envelope.client_context,
-            xray=trace_context.to_xray(trace_context.of(span.carrier)),
+            xray=self._xray(envelope, span),
             traceparent=span.carrier.get("traceparent", ""),
             tracestate=span.carrier.get("tracestate", ""),
         )
+
+    @staticmethod
+    def _xray(envelope: Envelope, span: Span) -> str:
+        """Lambda's form of the span's context; the envelope has it already where no span is recorded."""
+        if envelope.xray and span.carrier.get("traceparent") == envelope.trace.get("traceparent"):
+            return envelope.xray
+        return trace_context.to_xray(trace_context.of(span.carrier))
 
     def _span(self, execution: Execution, function: Function) -> Span:
         envelope = execution.envelope

@@ -34,6 +34,7 @@ class Pool:
         self._idle_timeout_s = idle_timeout.total_seconds()
         self._monotonic = monotonic
         self._idle: dict[str, tuple[Environment, assignment.Seat]] = {}
+        self._by_key: dict[str, dict[str, None]] = {}
         self._busy: dict[str, Environment] = {}
         self._busy_by_function: Counter[str] = Counter()
         self._current_key: dict[str, str] = {}
@@ -44,6 +45,14 @@ class Pool:
     async def take(self, spec: EnvironmentSpec) -> Environment:
         """An environment of this spec, initialised. Raises what making it raises: nothing is kept then."""
         self._current_key[spec.function] = spec.key
+        while (idle := self._by_key.get(spec.key)) is not None:
+            # the usual case: the most recently used one of this key
+            environment, _ = self._leave_idle(next(reversed(idle)))
+            if environment.state is EnvironmentState.IDLE:
+                self._occupy(environment, spec.function)
+                return environment
+            self._lost[spec.function] = "crashed"
+            self._dismiss(environment)
         alive = len(self._idle) + len(self._busy)
         decision = assignment.decide(
             spec.key,
@@ -54,12 +63,8 @@ class Pool:
             lost=self._lost.pop(spec.function, ""),
             busy=self._busy_by_function[spec.function],
         )
-        if isinstance(decision, assignment.Reuse):
-            environment, _ = self._idle.pop(decision.environment_id)
-            self._occupy(environment, spec.function)
-            return environment
         if decision.evict:
-            self._dismiss(self._idle.pop(decision.evict)[0])
+            self._dismiss(self._leave_idle(decision.evict)[0])
         environment = self._make(spec, decision.cold_reason)
         self._occupy(environment, spec.function)
         try:
@@ -83,6 +88,7 @@ class Pool:
             identity = environment.environment_id
             seat = assignment.Seat(identity, function, environment.key, self._monotonic())
             self._idle[identity] = (environment, seat)
+            self._by_key.setdefault(environment.key, {})[identity] = None
 
     def reap(self) -> None:
         """Stop what has been unused too long, and what died while idle."""
@@ -90,7 +96,7 @@ class Pool:
         overdue = set(assignment.expired(seats, now=self._monotonic(), idle_timeout_s=self._idle_timeout_s))
         dead = {i for i, (environment, _) in self._idle.items() if environment.state is not EnvironmentState.IDLE}
         for identity in overdue | dead:
-            environment, seat = self._idle.pop(identity)
+            environment, seat = self._leave_idle(identity)
             self._lost[seat.function] = "crashed" if identity in dead else "recycled"
             self._dismiss(environment)
 
@@ -109,8 +115,16 @@ class Pool:
     def _dismiss_idle(self, chosen: Callable[[assignment.Seat], bool]) -> int:
         identities = [i for i, (_, seat) in self._idle.items() if chosen(seat)]
         for identity in identities:
-            self._dismiss(self._idle.pop(identity)[0])
+            self._dismiss(self._leave_idle(identity)[0])
         return len(identities)
+
+    def _leave_idle(self, identity: str) -> tuple[Environment, assignment.Seat]:
+        environment, seat = self._idle.pop(identity)
+        same = self._by_key[seat.key]
+        del same[identity]
+        if not same:
+            del self._by_key[seat.key]
+        return environment, seat
 
     async def close(self) -> None:
         """Stop every environment, busy ones too. Idempotent."""
@@ -120,8 +134,14 @@ class Pool:
         for environment in self._busy.values():
             self._dismiss(environment)
         self._idle.clear()
+        self._by_key.clear()
         if self._stopping:
             await asyncio.gather(*self._stopping, return_exceptions=True)
+
+    def code_directories(self) -> set[str]:
+        """Where the code of every living environment lies."""
+        idle = (environment for environment, _ in self._idle.values())
+        return {environment.spec.code_directory for environment in (*idle, *self._busy.values())}
 
     def __len__(self) -> int:
         return len(self._idle) + len(self._busy)

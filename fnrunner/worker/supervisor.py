@@ -28,7 +28,9 @@ FOLLOW_AGAIN = timedelta(seconds=1)
 
 
 class Supervisor:
-    """Owns the worker's tasks. ``start`` returns when every known function is consumed; ``drain`` once, ``close`` often."""
+    """Owns the worker's tasks. ``former`` names functions that are gone and may still have events on their way.
+
+    ``start`` returns when every known function is consumed; ``drain`` once, ``close`` often."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Supervisor:
         specs: Specs,
         registry: Registry,
         reporter: Reporter,
+        former: Callable[[], Coroutine[None, None, set[str]]],
         metrics: Metrics,
         drain_timeout: timedelta,
     ) -> None:
@@ -52,6 +55,7 @@ class Supervisor:
         self._specs = specs
         self._registry = registry
         self._reporter = reporter
+        self._former = former
         self._metrics = metrics
         self._drain_timeout = drain_timeout
         self._changed = asyncio.Event()
@@ -67,6 +71,7 @@ class Supervisor:
         await self._follow()
         for name, every, work in (
             ("heartbeat", HEARTBEAT, self._beat),
+            ("prefetch", HEARTBEAT, self._adjust),
             ("reaper", REAP_EVERY, self._reap),
             ("sweeper", SWEEP_EVERY, self._sweep),
         ):
@@ -114,8 +119,11 @@ class Supervisor:
             self._changed.clear()
             try:
                 await self._follow()
-            except BrokerError as error:
+            except (BrokerError, StoreError) as error:
                 log.warning("the functions' queues cannot be followed now: %s", error)
+            except Exception:
+                log.exception("the functions' queues could not be followed; it is tried again")
+            if not self._followed:
                 await asyncio.sleep(FOLLOW_AGAIN.total_seconds())
                 self._changed.set()
 
@@ -124,6 +132,7 @@ class Supervisor:
         functions = list(self._catalogue.snapshot.functions.values())
         for function in functions:
             await self._gate.set_cap(function.name, function.reserved_concurrency)
+        for function in functions:
             if self._keys.get(function.name, function.revision_id) != function.revision_id:
                 await self._renew(function.name)
             self._keys[function.name] = function.revision_id
@@ -132,7 +141,7 @@ class Supervisor:
             self._specs.forget(gone)
             self._pool.retire(gone)
             await self._gate.set_cap(gone, None)
-        await self._intake.follow(functions)
+        await self._intake.follow(functions, await self._former())
         self._followed = True
 
     async def _renew(self, name: str) -> None:
@@ -153,13 +162,15 @@ class Supervisor:
             self._metrics.in_flight.labels(function).set(counts.get(function, 0))
         await self._registry.beat(counts)
         self._last_beat = time.monotonic()
+
+    async def _adjust(self) -> None:
         await self._intake.adjust(self._reporter.durations_s())
 
     async def _reap(self) -> None:
         self._pool.reap()
 
     async def _sweep(self) -> None:
-        await self._specs.sweep()
+        await self._specs.sweep(self._pool.code_directories())
 
     async def _repeat(self, every: timedelta, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:

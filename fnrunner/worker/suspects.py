@@ -9,6 +9,7 @@ died: it is charged one attempt, like a function error, so it is retried and in 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import Enum
@@ -18,8 +19,11 @@ from sqlalchemy import Connection, delete, insert, select
 from broker.broker import Delivery
 from broker.envelope import Envelope
 from fnrunner.store.engine import Store
+from fnrunner.store.errors import StoreError
 from fnrunner.store.schema import trial
 from fnrunner.worker.registry import Registry
+
+log = logging.getLogger(__name__)
 
 LOOK_BACK = timedelta(minutes=30)
 """How far back a worker's death can be the reason for a redelivery: longer than the longest function may run."""
@@ -77,8 +81,11 @@ class Suspects:
         await self._store.write(replace_row)
 
     async def end(self, envelope: Envelope) -> None:
-        """It did not kill the worker."""
-        await self._store.write(lambda connection: connection.execute(_of(envelope)))
+        """It did not kill the worker. When the store cannot be told, the trial stands: that is logged, not raised."""
+        try:
+            await self._store.write(lambda connection: connection.execute(_of(envelope)))
+        except StoreError as error:
+            log.warning("the trial of %s could not be struck out: %s", envelope.id, error)
 
     async def _on_trial_by(self, envelope: Envelope) -> str:
         statement = select(trial.c.worker).where(trial.c.event_id == envelope.id, trial.c.redrives == envelope.redrives)

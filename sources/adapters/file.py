@@ -57,8 +57,8 @@ class BucketWatch:
             raise Misconfigured(f"bucket {self.bucket}: {self.directory!r} is not an absolute path")
         if self.existing not in ("announce", "ignore"):
             raise Misconfigured(f"bucket {self.bucket}: existing is announce or ignore, not {self.existing!r}")
-        if len({n.id for n in self.notifications}) != len(self.notifications):
-            raise Misconfigured(f"bucket {self.bucket}: two notifications have the same id")
+        if len({(n.id, n.function) for n in self.notifications}) != len(self.notifications):
+            raise Misconfigured(f"bucket {self.bucket}: two notifications of a function have the same id")
 
 
 class FileWatcher:

@@ -18,12 +18,13 @@ from pathlib import Path
 import pytest
 
 from sources.adapters.file import BucketWatch, FileWatcher
-from sources.checkpoints import FileDatabase, StoredCheckpoints
+from sources.checkpoints import StoredCheckpoints
 from sources.errors import NotAccepted
 from sources.lease import StoredLease
 from sources.notification_filter import Notification
 from sources.source import Condition, Services
 from tests.conformance.sources.faulty_checkpoints import FaultyCheckpoints
+from tests.conformance.sources.file_database import FileDatabase
 from tests.conformance.sources.inbox import Inbox, eventually, record, seen
 from tests.conformance.sources.paces import QUICK
 
@@ -35,7 +36,8 @@ import asyncio, json, os, sys
 from datetime import timedelta
 from pathlib import Path
 from sources.adapters.file import BucketWatch, FileWatcher
-from sources.checkpoints import FileDatabase, StoredCheckpoints
+from sources.checkpoints import StoredCheckpoints
+from tests.conformance.sources.file_database import FileDatabase
 from sources.lease import StoredLease
 from sources.notification_filter import Notification
 from sources.source import Services

@@ -369,7 +369,7 @@ def test_buckets_and_notifications_are_put_and_listed(client: httpx.Client, serv
 
 def test_the_status_names_every_part(client: httpx.Client, server: ApiServer) -> None:
     row = {
-        "id": "w1", "host": "h", "pid": 1, "boot_id": "b", "zone": "", "capacity": 16, "started_ms": NOW_MS,
+        "id": "w1", "host": "h", "pid": 1, "process_start": "1", "boot_id": "b", "zone": "", "capacity": 16, "started_ms": NOW_MS,
         "heartbeat_ms": int(time.time() * 1000), "in_flight": "[]",
     }  # fmt: skip
     silent = {**row, "id": "w2", "heartbeat_ms": NOW_MS}

@@ -113,7 +113,7 @@ async def test_where_the_broker_does_not_say_the_workers_do(books: Books, store:
             return QueueDepth(ready=0, unsettled=None, consumers=1)
 
     row = {
-        "id": "w1", "host": "h", "pid": 1, "boot_id": "b", "zone": "", "capacity": 4, "started_ms": 1, "heartbeat_ms": NOW_MS,
+        "id": "w1", "host": "h", "pid": 1, "process_start": "1", "boot_id": "b", "zone": "", "capacity": 4, "started_ms": 1, "heartbeat_ms": NOW_MS,
         "in_flight": json.dumps({"f": 1, "g": 7}),
     }  # fmt: skip
     await store.write(lambda c: c.execute(insert(worker), row))

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from sources.adapters.file import BucketWatch, FileWatcher
-from sources.checkpoints import FileDatabase, StoredCheckpoints
-from sources.lease import Unshared
+from sources.checkpoints import StoredCheckpoints
 from sources.notification_filter import Notification
 from sources.source import Condition, Services
+from tests.conformance.sources.file_database import FileDatabase
 from tests.conformance.sources.inbox import Inbox, eventually
 from tests.conformance.sources.paces import QUICK
+from tests.conformance.sources.unshared import Unshared
 
 BOTH = Notification("both", "f", events=("s3:ObjectCreated:*", "s3:ObjectRemoved:*"))
 Watch = Callable[[], FileWatcher]

@@ -19,14 +19,15 @@ import pytest
 
 from sources import bucket_session
 from sources.adapters.file import BucketWatch, FileWatcher
-from sources.checkpoints import FileDatabase, StoredCheckpoints
+from sources.checkpoints import StoredCheckpoints
 from sources.directory_watch import DirectoryWatch
 from sources.errors import WatchesExhausted
-from sources.lease import Unshared
 from sources.notification_filter import Notification
 from sources.source import Condition, Services
+from tests.conformance.sources.file_database import FileDatabase
 from tests.conformance.sources.inbox import Inbox, eventually, record
 from tests.conformance.sources.paces import QUICK
+from tests.conformance.sources.unshared import Unshared
 
 BOTH = Notification("both", "f", events=("s3:ObjectCreated:*", "s3:ObjectRemoved:*"))
 Watch = Callable[..., FileWatcher]

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from broker.envelope import Attempt
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, only
 from fnrunner.api.errors import InvalidParameter, InvalidRequestContent
-from fnrunner.delivery.dead_letters import HELD, PURGED, REDRIVEN, REDRIVING, DeadLetterDetail, DeadLetterSummary
+from fnrunner.delivery.dead_letters import DeadLetterDetail, DeadLetterSummary
+from fnrunner.delivery.redrive import HELD, PURGED, REDRIVEN, REDRIVING
 
 MAX_PAGE = 1000
 MAX_IDS = 10_000
@@ -40,9 +41,12 @@ async def edit(ask: Ask) -> Response:
 
 
 async def redrive(ask: Ask) -> Response:
+    """``pending`` may have been published, and are again under the same id until that is certain."""
     done = await ask.services.dead_letters.redrive(ask.path("name"), await _chosen(ask))
-    refused = [{"event_id": event_id, "reason": reason} for event_id, reason in done.refused]
-    return answer({"redriven": list(done.event_ids), "refused": refused})
+    refused, pending = (
+        [{"event_id": event_id, "reason": reason} for event_id, reason in some] for some in (done.refused, done.pending)
+    )
+    return answer({"redriven": list(done.event_ids), "refused": refused, "pending": pending})
 
 
 async def purge(ask: Ask) -> Response:

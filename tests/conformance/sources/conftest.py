@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sources.checkpoints import FileDatabase, StoredCheckpoints
+from sources.checkpoints import StoredCheckpoints
 from sources.lease import StoredLease
 from sources.registry import adapters
 from sources.source import Services, Source
 from tests.conformance.sources.faulty_checkpoints import FaultyCheckpoints
+from tests.conformance.sources.file_database import FileDatabase
 from tests.conformance.sources.inbox import Inbox
 from tests.conformance.sources.rig import Rig, rig_of
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, MetaData, StaticPool, create_engine
 
-from sources.checkpoints import tables
+from tests.conformance.sources.file_database import tables
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import pytest
 
 from sources import lease
 from sources.errors import CheckpointsUnavailable
-from sources.lease import StoredLease, Unshared
+from sources.lease import StoredLease
 from tests.unit.sources.memory_database import MemoryDatabase
 
 TTL = timedelta(seconds=6)
@@ -112,13 +112,6 @@ async def test_a_database_that_fails_is_an_error_of_this_package(database: Memor
     for call in (one.acquire(), one.renew(), one.release()):
         with pytest.raises(CheckpointsUnavailable):
             await call
-
-
-async def test_who_is_alone_always_has_it() -> None:
-    alone = Unshared()
-    await alone.release()
-    assert await alone.acquire()
-    assert await alone.renew()
 
 
 def test_a_process_is_known_by_when_it_started() -> None:

@@ -1,6 +1,8 @@
 import asyncio
 
-from fnrunner.worker.alone import AloneGate
+import pytest
+
+from fnrunner.worker.alone import AloneGate, NotAlone
 
 
 async def test_many_pass_together() -> None:
@@ -80,3 +82,14 @@ async def test_a_cancelled_visitor_leaves_the_gate_open() -> None:
     await asyncio.gather(task, return_exceptions=True)
     async with asyncio.timeout(5), gate.pass_through(alone=False):
         pass
+
+
+async def test_who_cannot_be_alone_in_time_gives_up_and_lets_the_others_pass() -> None:
+    gate = AloneGate(patience_s=0.01)
+    async with gate.pass_through(alone=False):
+        with pytest.raises(NotAlone):
+            async with gate.pass_through(alone=True):
+                pass
+        assert not gate.closed
+        async with asyncio.timeout(5), gate.pass_through(alone=False):
+            pass

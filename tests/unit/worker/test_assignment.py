@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fnrunner.worker.assignment import Reuse, Seat, Start, decide, expired
+from fnrunner.worker.assignment import Seat, Start, decide, expired
 
 seats = st.lists(
     st.builds(
@@ -16,26 +16,12 @@ seats = st.lists(
 )
 
 
-@given(seats, st.sampled_from(["k1", "k2"]), st.sampled_from("fg"), st.integers(0, 4))
-def test_an_environment_is_reused_only_for_its_own_key(idle: list[Seat], key: str, function: str, busy: int) -> None:
-    decision = decide(key, function, idle, alive=len(idle) + busy, capacity=8)
-    if isinstance(decision, Reuse):
-        assert next(s for s in idle if s.environment_id == decision.environment_id).key == key
-    else:
-        assert all(seat.key != key for seat in idle)
-
-
 @given(seats, st.integers(0, 4), st.integers(1, 12))
 def test_a_start_evicts_exactly_when_there_is_no_room(idle: list[Seat], busy: int, capacity: int) -> None:
     decision = decide("none-has-this", "f", idle, alive=len(idle) + busy, capacity=capacity)
     assert isinstance(decision, Start)
     full = len(idle) + busy >= capacity
     assert bool(decision.evict) == (full and bool(idle))
-
-
-def test_the_most_recently_used_environment_is_reused_so_that_the_others_can_be_reaped() -> None:
-    idle = [Seat("old", "f", "k", 1.0), Seat("new", "f", "k", 2.0)]
-    assert decide("k", "f", idle, alive=2, capacity=9) == Reuse("new")
 
 
 def test_a_cold_start_says_why() -> None:

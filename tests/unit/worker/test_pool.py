@@ -69,6 +69,16 @@ async def test_an_environment_that_was_given_back_is_taken_again() -> None:
     assert len(bench.made) == 1
 
 
+async def test_the_most_recently_used_is_taken_first_so_that_the_others_can_be_reaped() -> None:
+    bench = Bench()
+    first, second = await bench.take(), await bench.take()
+    bench.pool.give_back(second, "f")
+    bench.pool.give_back(first, "f")
+    assert await bench.take() is first
+    assert await bench.take() is second
+    assert (await bench.take()).cold_reason == "scaled"
+
+
 async def test_one_that_is_taken_is_never_given_to_another() -> None:
     bench = Bench()
     assert await bench.take() is not await bench.take()
@@ -140,3 +150,15 @@ async def test_closing_stops_everything_and_twice_is_harmless() -> None:
     await bench.pool.close()
     assert idle.stops == 1
     assert busy.stops >= 1
+
+
+async def test_one_that_died_while_idle_is_not_taken() -> None:
+    bench = Bench()
+    first = await bench.take()
+    bench.pool.give_back(first, "f")
+    first.state = EnvironmentState.GONE
+    second = await bench.take()
+    assert second is not first
+    assert second.cold_reason == "crashed"
+    await bench.pool.close()
+    assert first.stops == 1

@@ -167,14 +167,19 @@ def _ledger() -> None:
         sa.Column("error_message", sa.Text(), nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("marked_ms", sa.BigInteger()),
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("traceparent", sa.String(64), nullable=False),
         sa.UniqueConstraint("event_id", "redrives", "function"),
-        comment="state: held, redriving, redriven, purged; "
+        comment="state: held, redriving, redriven, purged; marked_ms: since when it is redriving; "
         "reason: a destination record's condition, or why it could not be read",
     )
     op.create_index("ix_dead_letter_function_state_id", "dead_letter", ["function", "state", "id"])
+    marked = sa.text("marked_ms IS NOT NULL")
+    op.create_index(
+        "ix_dead_letter_marked_ms", "dead_letter", ["marked_ms"], sqlite_where=marked, postgresql_where=marked
+    )
     op.create_table(
         "settled_total",
         sa.Column("function", sa.String(64), primary_key=True),
@@ -192,6 +197,7 @@ def _workers() -> None:
         sa.Column("id", sa.String(128), primary_key=True),
         sa.Column("host", sa.String(255), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("process_start", sa.String(32), nullable=False),
         sa.Column("boot_id", sa.String(64), nullable=False),
         sa.Column("zone", sa.String(64), nullable=False),
         sa.Column("capacity", sa.Integer(), nullable=False),
@@ -200,7 +206,7 @@ def _workers() -> None:
         sa.Column("stopped_ms", sa.BigInteger()),
         sa.Column("died_ms", sa.BigInteger()),
         sa.Column("in_flight", sa.Text(), nullable=False),
-        comment="stopped_ms: it drained; died_ms: it was found dead without having drained",
+        comment="process_start: clock ticks from the boot; stopped_ms: it drained; died_ms: it was found dead, not drained",
     )
     op.create_table(
         "trial",
