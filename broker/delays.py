@@ -2,13 +2,11 @@
 
 >>> ladder([timedelta(minutes=1), timedelta(minutes=2)])[:3]
 (datetime.timedelta(seconds=1), datetime.timedelta(seconds=2), datetime.timedelta(seconds=4))
->>> rung(timedelta(seconds=3), BACKOFF)
-datetime.timedelta(seconds=4)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 
 BACKOFF: tuple[timedelta, ...] = tuple(timedelta(seconds=s) for s in (1, 2, 4, 8, 16, 32, 64, 128, 256, 300))
@@ -18,11 +16,6 @@ BACKOFF: tuple[timedelta, ...] = tuple(timedelta(seconds=s) for s in (1, 2, 4, 8
 def ladder(retry_delays: Iterable[timedelta], backoff: Iterable[timedelta] = BACKOFF) -> tuple[timedelta, ...]:
     """Every delay for which a queue is needed, shortest first, without repeats; zero needs none."""
     return tuple(sorted({d for d in (*retry_delays, *backoff) if d > timedelta(0)}))
-
-
-def rung(wanted: timedelta, available: Sequence[timedelta]) -> timedelta:
-    """The shortest available delay that is not shorter than ``wanted``, or the longest there is."""
-    return next((d for d in available if d >= wanted), available[-1])
 
 
 def milliseconds(delay: timedelta) -> int:

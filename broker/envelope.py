@@ -23,9 +23,9 @@ from broker.message import Headers, Message
 VERSION = 1
 CONTENT_TYPE = "application/vnd.fnrunner.envelope+msgpack"
 SYNC_LIMIT_BYTES = 6 * 1024 * 1024
-ASYNC_LIMIT_BYTES = 1024 * 1024
 MAX_ATTEMPTS_KEPT = 20
 MAX_ERROR_CHARS = 1024
+MAX_TYPE_CHARS = 255
 
 TRACE_HEADERS = ("traceparent", "tracestate")
 
@@ -122,9 +122,23 @@ def decode(body: bytes) -> Envelope:
 
 
 def failed(envelope: Envelope, attempt: Attempt) -> Envelope:
-    """The envelope after one more charged attempt; texts are cut to 1 KB, the newest attempts are kept."""
-    cut = replace(attempt, error_message=attempt.error_message[:MAX_ERROR_CHARS])
+    """The envelope after one more charged attempt, which can be encoded whatever its texts are; the error's type is cut
+    to 255 characters and its message to 1024, the newest attempts are kept.
+    """
+    cut = replace(
+        attempt,
+        error_type=_encodable(attempt.error_type[:MAX_TYPE_CHARS]),
+        error_message=_encodable(attempt.error_message[:MAX_ERROR_CHARS]),
+        worker=_encodable(attempt.worker),
+        traceparent=_encodable(attempt.traceparent),
+        digest=_encodable(attempt.digest),
+    )
     return replace(envelope, attempt=envelope.attempt + 1, attempts=(*envelope.attempts, cut)[-MAX_ATTEMPTS_KEPT:])
+
+
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which a function may well raise and UTF-8 does not have."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def to_message(envelope: Envelope, *, persistent: bool = True, headers: Headers | None = None) -> Message:

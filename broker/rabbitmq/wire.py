@@ -181,7 +181,11 @@ def _string_value(data: bytes, at: int) -> tuple[str | bytes, int]:
 
 
 def _time(data: bytes, at: int) -> tuple[datetime, int]:
-    return datetime.fromtimestamp(_U64.unpack_from(data, at)[0], UTC), at + 8
+    seconds = _U64.unpack_from(data, at)[0]
+    try:
+        return datetime.fromtimestamp(seconds, UTC), at + 8
+    except (ValueError, OverflowError, OSError) as error:
+        raise Malformed(f"no such time: {seconds} s") from error
 
 
 def _decimal(data: bytes, at: int) -> tuple[Decimal, int]:

@@ -32,6 +32,7 @@ The administration API
     ``POST /fnrunner/v1/functions/F/dead-letters/redrive``   ``{"ids": […]}`` or ``{"all": true}``; ``/purge`` likewise
     ``GET  /fnrunner/v1/audit``                              ``function``: the balance of one or all
     ``GET  /fnrunner/v1/buckets``, ``PUT …/buckets/B``       ``{"directory": …}``
+    ``DELETE /fnrunner/v1/buckets/B``                        204; 409 while notifications refer to it; files stay
     ``GET  PUT /fnrunner/v1/functions/F/notifications``      ``{"notifications": […]}``; PUT replaces them
     ``GET  /fnrunner/v1/queues``, ``GET PUT …/queues/Q``     list; depth; create
     ``POST /fnrunner/v1/queues/Q/messages``                  ``{"messages": [{"body", "message_id"?, "headers"?}]}``

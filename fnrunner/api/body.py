@@ -7,7 +7,7 @@ import binascii
 import json
 from typing import Any, NoReturn
 
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
 from fnrunner.api.errors import BodyTooLarge, ClientGone, InvalidRequestContent
 
@@ -91,11 +91,3 @@ def blob(text: Any, name: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidRequestContent(f"Could not parse request body into json: '{name}' is not base64") from error
-
-
-def content_length(scope: Scope) -> int | None:
-    """The announced length of the body, or None when it streams."""
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else None
-    return None

@@ -49,14 +49,6 @@ def derive(params: Mapping[str, Any], home: Home) -> FunctionRef:
     return replace(ref, qualifier=ref.qualifier or given)
 
 
-def unqualified(params: Mapping[str, Any], home: Home) -> str:
-    """The name, for operations on the function as a whole. Raises as :func:`derive`."""
-    ref = derive(params, home)
-    if ref.qualifier and ref.qualifier != limits.LATEST:
-        raise not_found(ref, home)
-    return ref.name
-
-
 def not_found(ref: FunctionRef, home: Home) -> ResourceNotFound:
     return ResourceNotFound(f"Function not found: {home.function(ref.name, ref.qualifier)}")
 

@@ -54,6 +54,7 @@ class ApiRole:
         await self._server.close()
         await self._follower.close()
         await self._archivist.close()
+        await self._letters.close()
 
     async def _follow(self) -> None:
         """File the dead letters of every function there is, and of those that are gone."""
@@ -86,7 +87,7 @@ class ApiRole:
         return health(self._parts, self._roles, self._checks)
 
     def _problems(self) -> Iterable[Problem]:
-        if (state := self._archivist.health).reason:
-            yield Problem("dead letters", f"they are not filed: {state.reason}", "Free disk, or start the database")
+        if problem := self._archivist.health.problem:
+            yield Problem("dead letters", problem, "Free disk, or start the database; the log says more")
         if self._follower.problem:
             yield Problem("dead letters", f"not all are filed: {self._follower.problem}", "Start the broker")

@@ -20,8 +20,8 @@ def of_parts(parts: Parts) -> list[Problem]:
     if status.state is not State.CONNECTED:
         remedy = "Free memory or disk on the broker" if status.state is State.BLOCKED else "Start the broker"
         found.append(Problem("broker", f"{status.state.value}: {status.reason or 'no reason was given'}", remedy))
-    if (ledger := parts.ledger.health).reason:
-        found.append(Problem("store", f"it takes no records: {ledger.reason}", "Free disk, or start the database"))
+    if problem := parts.ledger.health.problem:
+        found.append(Problem("store", f"it takes no records: {problem}", "Free disk, or start the database"))
     if parts.watcher.problem:
         found.append(Problem("catalogue", parts.watcher.problem, DOCTOR))
     return found

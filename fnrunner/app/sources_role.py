@@ -15,13 +15,12 @@ from fnrunner.invoke.front import Front
 from fnrunner.model.arn import FunctionRef
 from fnrunner.model.function import Bucket, Notification
 from fnrunner.store.schema import checkpoint, seen_object
-from fnrunner.telemetry.tracing import Tracing
-from sources.adapters.file import BucketWatch, FileWatcher
+from sources import registry
 from sources.checkpoints import StoredCheckpoints
 from sources.errors import NotAccepted, Refused
 from sources.lease import StoredLease
 from sources.notification_filter import Notification as Wish
-from sources.source import Health, Services, SourceEvent
+from sources.source import Health, Services, Source, SourceEvent
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +28,8 @@ log = logging.getLogger(__name__)
 class FrontAcceptor:
     """Hands what a source found to the front, as anybody else's event."""
 
-    def __init__(self, front: Front, tracing: Tracing) -> None:
+    def __init__(self, front: Front) -> None:
         self._front = front
-        self._tracing = tracing
 
     async def accept(self, event: SourceEvent) -> str:
         try:
@@ -53,10 +51,12 @@ class SourcesRole:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._watchers: dict[str, FileWatcher] = {}
+        self._adapter = registry.adapters()["s3"]
+        self._watchers: dict[str, Source] = {}
+        self._refused: dict[str, str] = {}
         self._follower = Follower(parts.catalogue, self._follow, "the file watchers")
         self._services = Services(
-            acceptor=FrontAcceptor(parts.front, parts.tracing),
+            acceptor=FrontAcceptor(parts.front),
             checkpoints=StoredCheckpoints(parts.store, seen_object, checkpoint),
             lease=lambda name: StoredLease(parts.store, checkpoint, name),
             region=parts.settings.home.region,
@@ -83,28 +83,43 @@ class SourcesRole:
         return {name: watcher.health() for name, watcher in self._watchers.items()}
 
     def problems(self) -> Iterable[Problem]:
+        for name, reason in self._refused.items():
+            yield Problem(f"bucket {name}", reason, "Correct the bucket or its notifications")
         for name, state in self.health().items():
-            if not state.ok:
+            if not state.ok and name not in self._refused:
                 yield Problem(f"bucket {name}", "; ".join(state.reasons) or state.condition.value)
         if self._follower.problem:
             yield Problem("sources", self._follower.problem)
 
     async def _follow(self) -> None:
-        snapshot = self._parts.catalogue.snapshot
-        wanted = {bucket.name: self._watch(bucket) for bucket in snapshot.buckets}
-        for gone in set(self._watchers) - set(wanted):
-            await self._watchers.pop(gone).close()
-        for name, watch in wanted.items():
-            if watcher := self._watchers.get(name):
-                await watcher.reconfigure(watch)
-            else:
-                self._watchers[name] = FileWatcher(watch, self._services)
-                await self._watchers[name].start()
+        buckets = {bucket.name: bucket for bucket in self._parts.catalogue.snapshot.buckets}
+        for gone in set(self._watchers) - set(buckets):
+            await self._forget(gone)
+        refused = {}
+        for name, bucket in buckets.items():
+            try:
+                await self._watch(bucket)
+            except Exception as error:  # whatever is wrong with one bucket, the others are watched
+                refused[name] = str(error) or type(error).__name__
+                if refused[name] != self._refused.get(name):
+                    log.exception("bucket %s cannot be watched as it is", name)
+        self._refused = refused
 
-    def _watch(self, bucket: Bucket) -> BucketWatch:
-        notifications = self._parts.catalogue.snapshot.notifications_of(bucket.name)
+    async def _watch(self, bucket: Bucket) -> None:
         self._make_directory(bucket)
-        return BucketWatch(bucket.name, bucket.directory, tuple(map(_wish, notifications)))
+        notifications = self._parts.catalogue.snapshot.notifications_of(bucket.name)
+        watch = self._adapter.configuration(bucket.name, bucket.directory, tuple(map(_wish, notifications)))
+        if watcher := self._watchers.get(bucket.name):
+            await watcher.reconfigure(watch)
+        else:
+            self._watchers[bucket.name] = self._adapter.make(watch, self._services)
+            await self._watchers[bucket.name].start()
+
+    async def _forget(self, name: str) -> None:
+        """A bucket that was removed: if there is one of its name again, everything in it is new. Closed before that."""
+        await self._watchers[name].close()
+        await self._services.checkpoints.delete(name)
+        del self._watchers[name]
 
     def _make_directory(self, bucket: Bucket) -> None:
         """A new bucket's directory. One that has been watched is never made again: its absence is an outage."""

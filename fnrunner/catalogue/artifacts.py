@@ -50,12 +50,13 @@ class Artifacts:
         Raises ArtifactMissing, ArtifactDamaged, ArtifactError, BadArchive.
         """
         ready = unpacking.place(cache_directory, digest)
-        if ready.is_dir():
-            return ready
+        with _translated():
+            if unpacking.keep(ready):
+                return ready
         return await asyncio.to_thread(self._unpack, digest, cache_directory)
 
     async def sweep(self, cache_directory: Path, in_use: Collection[str]) -> int:
-        """Delete unzipped code older than :data:`KEEP` that is not ``in_use``; how many trees went.
+        """Delete unzipped code that is not ``in_use`` and was not asked for during :data:`KEEP`; how many trees went.
 
         Only for the one process of a host that owns the cache.
         """

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, insert, select
 
 from fnrunner.catalogue import document
-from fnrunner.catalogue.errors import BucketNotFound, InvalidParameterValue
+from fnrunner.catalogue.errors import BucketInUse, BucketNotFound, InvalidParameterValue
 from fnrunner.model import limits
 from fnrunner.model.function import Bucket, Notification
 from fnrunner.store.schema import bucket as table
@@ -64,10 +64,12 @@ def save_bucket(connection: Connection, bucket: Bucket) -> None:
 
 
 def remove_bucket(connection: Connection, name: str) -> None:
-    """With its notifications; the directory stays. Raises BucketNotFound."""
+    """The directory stays as it is. Raises BucketNotFound, BucketInUse."""
     if connection.execute(delete(table).where(table.c.name == name)).rowcount == 0:
         raise BucketNotFound(name)
-    connection.execute(delete(notification_table).where(notification_table.c.bucket == name))
+    invoked = select(notification_table.c.function).where(notification_table.c.bucket == name).distinct()
+    if functions := sorted(connection.execute(invoked).scalars()):
+        raise BucketInUse(name, functions)
 
 
 def every_bucket(connection: Connection) -> tuple[Bucket, ...]:

@@ -274,7 +274,7 @@ class Catalogue:
         return await self._store.read(buckets.every_bucket)
 
     async def delete_bucket(self, name: str) -> None:
-        """With its notifications; the directory stays. Raises BucketNotFound."""
+        """The directory stays as it is. Raises BucketNotFound, and BucketInUse while notifications refer to it."""
         await self._change(lambda connection: buckets.remove_bucket(connection, name))
 
     async def put_notifications(self, function: str, notifications: Sequence[Notification]) -> None:

@@ -89,6 +89,17 @@ class BucketNotFound(NotFound):
         super().__init__(f"There is no bucket {name}. Name it in FNRUNNER_BUCKETS, or with --bucket {name}=DIR")
 
 
+class BucketInUse(CatalogueError):
+    """Notifications refer to the bucket: ``functions`` are those that it invokes."""
+
+    code, status, message_key, type = "BucketInUse", 409, "message", "User"
+    remedy = "Deploy the functions without these events, or remove them, and try again."
+
+    def __init__(self, name: str, functions: Sequence[str]) -> None:
+        self.functions = tuple(functions)
+        super().__init__(f"The bucket {name} invokes {', '.join(functions)}")
+
+
 class PreconditionFailed(CatalogueError):
     """The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the
     latest Revision Id"""

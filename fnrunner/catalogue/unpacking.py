@@ -29,6 +29,18 @@ def place(cache_directory: Path, digest: str) -> Path:
     return cache_directory / boot() / digest
 
 
+def keep(tree: Path) -> bool:
+    """Count its age from now, since it is about to be used; False when it is not there."""
+    try:
+        os.utime(tree)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        # somebody else's, who also sweeps it
+        return tree.is_dir()
+    return True
+
+
 def unpack(cache_directory: Path, digest: str, read: Callable[[], bytes]) -> Path:
     """Unzip what ``read`` returns unless someone has; one at a time on this host. Raises OSError, BadArchive."""
     ready = place(cache_directory, digest)
@@ -36,7 +48,7 @@ def unpack(cache_directory: Path, digest: str, read: Callable[[], bytes]) -> Pat
     lock = os.open(ready.parent / f"{digest}{_LOCK}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.is_dir():
+        if not keep(ready):
             _write_aside(ready, Archive(read()))
     finally:
         os.close(lock)
@@ -44,7 +56,7 @@ def unpack(cache_directory: Path, digest: str, read: Callable[[], bytes]) -> Pat
 
 
 def sweep(cache_directory: Path, in_use: Collection[str], older_than: timedelta) -> int:
-    """Delete what earlier boots left, and trees older than that which are not ``in_use``; how many trees went.
+    """Delete what earlier boots left, and trees that are not ``in_use`` and were not asked for since; how many trees went.
 
     Only for the one process of a host that owns the cache.
     """

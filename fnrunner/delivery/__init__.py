@@ -5,7 +5,8 @@ What this package owns
     (:mod:`~fnrunner.delivery.destinations`), the ledger of accepted events and attempts
     (:mod:`~fnrunner.delivery.ledger`), dead letters on the wire (:mod:`~fnrunner.delivery.letter`), filed by the
     :mod:`~fnrunner.delivery.archivist`, worked with through :mod:`~fnrunner.delivery.dead_letters` and sent back by
-    :mod:`~fnrunner.delivery.redrive`, and the questions people ask of the books (:mod:`~fnrunner.delivery.history`, :mod:`~fnrunner.delivery.audit`).
+    :mod:`~fnrunner.delivery.redrive`, and the questions people ask of the books (:mod:`~fnrunner.delivery.history`,
+    :mod:`~fnrunner.delivery.audit`).
 
 What it refuses
     It runs nothing and settles nothing: the pipeline publishes and acknowledges what is decided here. It never reads a

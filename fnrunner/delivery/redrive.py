@@ -110,11 +110,11 @@ class Redriver:
         """
         before_ms = self._clock() - milliseconds(OLD)
         left = and_(_in_state(REDRIVING), dead_letter.c.marked_ms <= before_ms)
-        done = 0
-        query = select(dead_letter.c.id).where(left).order_by(dead_letter.c.id).limit(BATCH)
-        # Marked anew before they are published: another process leaves them alone, and this loop comes to its end.
-        while ids := await self._store.read(lambda c: list(c.execute(query).scalars())):
+        done = after = 0
+        while ids := await self._next(left, after):
+            # Marked anew before they are published, so that other processes leave them alone.
             done += len((await self._publish(await self._mark(dead_letter.c.id.in_(ids), left))).event_ids)
+            after = ids[-1]
         return done
 
     async def _check_for_ever(self) -> None:
@@ -125,6 +125,10 @@ class Redriver:
             except Exception:
                 log.exception("half-done redrives cannot be finished; it is tried again")
             await asyncio.sleep(self._every.total_seconds())
+
+    async def _next(self, which: ColumnElement[bool], after: int) -> list[int]:
+        query = select(dead_letter.c.id).where(which, dead_letter.c.id > after).order_by(dead_letter.c.id).limit(BATCH)
+        return await self._store.read(lambda c: list(c.execute(query).scalars()))
 
     async def _mark(self, which: ColumnElement[bool], condition: ColumnElement[bool]) -> list[Row[Any]]:
         def work(connection: Connection) -> list[Row[Any]]:

@@ -33,12 +33,6 @@ class WrongAccount(InvokeError):
     code, status, type = "AccessDeniedException", 403, ""
 
 
-class MismatchedQualifier(InvokeError):
-    """The derived qualifier from the function name does not match the specified qualifier."""
-
-    code, status, type, message_key = "InvalidParameterValueException", 400, "User", "message"
-
-
 class InvalidPayload(InvokeError):
     """The payload is not JSON in UTF-8."""
 

@@ -72,9 +72,6 @@ class Home:
     def queue(self, name: str) -> str:
         return f"arn:aws:sqs:{self.region}:{self.account}:{name}"
 
-    def topic(self, name: str) -> str:
-        return f"arn:aws:sns:{self.region}:{self.account}:{name}"
-
     def bucket(self, name: str) -> str:
         return f"arn:aws:s3:::{name}"
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 
+from broker.envelope import MAX_TYPE_CHARS
+from fnrunner.delivery.text import storable
 from fnrunner.model import limits
 from fnrunner.model.invocation import FunctionError, Succeeded, error_payload
 from fnrunner.runtimes.frames import Kind
@@ -53,13 +55,17 @@ def timed_out(request_id: str, timeout: timedelta) -> FunctionError:
 
 
 def raised(payload: bytes) -> FunctionError:
-    """The error JSON that the bootstrap made, read for its type and message."""
+    """The error JSON that the bootstrap made, read for its type and message, both as texts that can be sent on.
+
+    >>> raised(rb'{"errorType": "E", "errorMessage": "half of a pair: \\ud800"}').message
+    'half of a pair: ?'
+    """
     try:
         error = json.loads(payload)
         kind, message = str(error["errorType"]), str(error["errorMessage"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         kind, message = "Function.Unknown", "The function answered an error that is not error JSON"
-    return FunctionError(kind, message, payload)
+    return FunctionError(storable(kind, MAX_TYPE_CHARS), storable(message, len(message)), payload)
 
 
 def too_large(_: bytes) -> FunctionError:

@@ -43,11 +43,6 @@ def _lost(outcome: Outcome | None) -> FunctionError | None:
     return outcome if isinstance(outcome, FunctionError) and outcome.environment_lost else None
 
 
-def init_start(runtime_version: str, version_arn: str) -> str:
-    """``runtime_version`` is such as ``python:3.13.v64``."""
-    return f"INIT_START Runtime Version: {runtime_version}\tRuntime Version ARN: {version_arn}\n"
-
-
 def init_report(init_ms: float, status: str) -> str:
     """Only for an initialisation that ended badly; ``status`` is ``timeout`` or ``error``."""
     return f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: init\tStatus: {status}\n"
@@ -102,18 +97,6 @@ def _line(moment: datetime, kind: str, record: Mapping[str, Any]) -> str:
     return json.dumps(body, separators=(",", ":")) + "\n"
 
 
-def init_start_json(moment: datetime, *, runtime_version: str, version_arn: str, function: str, version: str) -> str:
-    record = {
-        "initializationType": "on-demand",
-        "phase": "init",
-        "runtimeVersion": runtime_version,
-        "runtimeVersionArn": version_arn,
-        "functionName": function,
-        "functionVersion": version,
-    }
-    return _line(moment, "platform.initStart", record)
-
-
 def init_report_json(moment: datetime, init_ms: float, status: str) -> str:
     record = {
         "initializationType": "on-demand",
@@ -126,15 +109,6 @@ def init_report_json(moment: datetime, init_ms: float, status: str) -> str:
 
 def start_json(moment: datetime, request_id: str, version: str) -> str:
     return _line(moment, "platform.start", {"requestId": request_id, "version": version})
-
-
-def runtime_done_json(moment: datetime, request_id: str, figures: Report, outcome: Outcome, produced_bytes: int) -> str:
-    """What takes END's place. ``produced_bytes`` is the size of the answer."""
-    record: dict[str, Any] = {"requestId": request_id, "status": status_of(outcome)}
-    if isinstance(outcome, FunctionError):
-        record["errorType"] = outcome.error_type
-    record["metrics"] = {"durationMs": round(figures.duration_ms, 3), "producedBytes": produced_bytes}
-    return _line(moment, "platform.runtimeDone", record)
 
 
 def report_json(moment: datetime, request_id: str, figures: Report, outcome: Outcome) -> str:

@@ -76,7 +76,5 @@ class Reporter:
         answer = execution.answer
         if not execution.envelope.log_tail or answer is None or execution.spec is None:
             return b""
-        start = log_lines.start(execution.envelope.id, execution.version)
-        end = log_lines.end(execution.envelope.id)
-        report = log_lines.report(execution.envelope.id, answer.report, answer.outcome)
-        return b"".join((start.encode(), answer.logs, end.encode(), report.encode()))[-limits.LOG_TAIL_BYTES :]
+        whole = log_lines.whole(execution.envelope.id, execution.version, answer, execution.spec)
+        return whole[-limits.LOG_TAIL_BYTES :]

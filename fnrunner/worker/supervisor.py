@@ -162,6 +162,7 @@ class Supervisor:
             self._metrics.in_flight.labels(function).set(counts.get(function, 0))
         await self._registry.beat(counts)
         self._last_beat = time.monotonic()
+        await self._registry.watch()
 
     async def _adjust(self) -> None:
         await self._intake.adjust(self._reporter.durations_s())

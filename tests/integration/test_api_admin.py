@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -200,8 +201,11 @@ def test_a_stream_of_one_partition_has_its_own_name_and_takes_json_lines(client:
     [b"", b"{}", b'{"records": {}}', b'{"data": 1, "more": 2}', b'{"key": 1, "data": 2}', b"[1]", b'{"data": 1}\n{'],
 )
 def test_malformed_records_are_refused_before_any_is_stored(client: httpx.Client, body: bytes) -> None:
-    client.put("/streams/strict", json={})
-    assert error_of(client.post("/streams/strict/records", content=body)) == (400, "InvalidRequestContentException")
+    client.put("/streams/strict-stream", json={})
+    assert error_of(client.post("/streams/strict-stream/records", content=body)) == (
+        400,
+        "InvalidRequestContentException",
+    )
 
 
 def test_records_need_a_stream(client: httpx.Client) -> None:
@@ -232,7 +236,11 @@ def test_dead_letters_are_listed_shown_edited_redriven_and_purged(client: httpx.
     server.run(delivery.ack())
     assert client.post(f"{path}/purge", json={"ids": ["e1"]}).json() == {"purged": 1}
     assert error_of(client.put(f"{path}/e1", content=b"{}")) == (409, "ResourceConflictException")
-    assert client.post(f"{path}/redrive", json={"all": True}).json() == {"redriven": ["e2", "e3"], "refused": []}
+    assert client.post(f"{path}/redrive", json={"all": True}).json() == {
+        "redriven": ["e2", "e3"],
+        "refused": [],
+        "pending": [],
+    }
     states = {one["event_id"]: one["state"] for one in client.get(path, params={"state": "all"}).json()["dead_letters"]}
     assert states == {"e0": "redriven", "e1": "purged", "e2": "redriven", "e3": "redriven"}
 
@@ -367,10 +375,35 @@ def test_buckets_and_notifications_are_put_and_listed(client: httpx.Client, serv
     assert error_of(client.get("/functions/nobody/notifications")) == (404, "ResourceNotFoundException")
 
 
+def test_a_bucket_is_removed_unless_it_invokes_functions(
+    client: httpx.Client, server: ApiServer, tmp_path: Path
+) -> None:
+    def listed() -> list[str]:
+        return [bucket["name"] for bucket in client.get("/buckets").json()["buckets"]]
+
+    (tmp_path / "file").write_text("stays")
+    client.put("/buckets/removed", json={"directory": str(tmp_path)})
+    for name in ("resize", "labels"):
+        create(server, name)
+        client.put(f"/functions/{name}/notifications", json={"notifications": [{"bucket": "removed"}]})
+    refused = client.delete("/buckets/removed")
+    assert error_of(refused) == (409, "BucketInUse")
+    assert refused.json()["error"]["message"] == "The bucket removed invokes labels, resize"
+    assert refused.json()["error"]["remedy"]
+    for name in ("resize", "labels"):
+        assert "removed" in listed()
+        client.put(f"/functions/{name}/notifications", json={"notifications": []})
+    removed = client.delete("/buckets/removed")
+    assert (removed.status_code, removed.content) == (204, b"")
+    assert "removed" not in listed()
+    assert (tmp_path / "file").read_text() == "stays"
+    assert error_of(client.delete("/buckets/removed")) == (404, "NoSuchBucket")
+
+
 def test_the_status_names_every_part(client: httpx.Client, server: ApiServer) -> None:
     row = {
-        "id": "w1", "host": "h", "pid": 1, "process_start": "1", "boot_id": "b", "zone": "", "capacity": 16, "started_ms": NOW_MS,
-        "heartbeat_ms": int(time.time() * 1000), "in_flight": "[]",
+        "id": "w1", "host": "h", "pid": 1, "process_start": "1", "boot_id": "b", "zone": "", "capacity": 16,
+        "started_ms": NOW_MS, "heartbeat_ms": int(time.time() * 1000), "in_flight": "[]",
     }  # fmt: skip
     silent = {**row, "id": "w2", "heartbeat_ms": NOW_MS}
     server.run(server.services.store.write(lambda c: c.execute(insert(schema.worker), [row, silent]) and None))

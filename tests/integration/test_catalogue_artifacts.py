@@ -183,3 +183,16 @@ async def test_sweeping_removes_other_boots_and_old_trees_that_are_not_in_use(
     assert (used.is_dir(), old.exists(), young.is_dir(), other_boot.exists()) == (True, False, True, False)
     assert await artifacts.unpacked(old.name, cache) == old
     assert unpacking.boot() == old.parent.name
+
+
+async def test_the_age_of_unzipped_code_counts_from_when_it_was_asked_for_last(
+    artifacts: Artifacts, tmp_path: Path
+) -> None:
+    cache, code = tmp_path / "cache", await artifacts.put(zipped())
+    tree = await artifacts.unpacked(code.digest, cache)
+    for ask in (artifacts.unpacked(code.digest, cache), asyncio.to_thread(unpacking.unpack, cache, code.digest, bytes)):
+        grow_old(tree)
+        assert await ask == tree
+        assert await artifacts.sweep(cache, ()) == 0
+    grow_old(tree)
+    assert await artifacts.sweep(cache, ()) == 1

@@ -18,6 +18,7 @@ from fnrunner.catalogue import NO_CODE, Artifacts, Catalogue, Change
 from fnrunner.catalogue.artifacts import KEEP
 from fnrunner.catalogue.errors import (
     BadArchive,
+    BucketInUse,
     BucketNotFound,
     EventInvokeConfigNotFound,
     FunctionExists,
@@ -300,6 +301,10 @@ async def test_notifications_of_a_function_are_replaced_all_or_none(catalogue: C
     await catalogue.put_notifications("f", [Notification("5", "texts", "f")])
     assert [one.id for one in await catalogue.list_notifications(function="f")] == ["5"]
     assert [one.function for one in catalogue.snapshot.notifications_of("photos")] == ["g"]
+    with pytest.raises(BucketInUse, match="The bucket photos invokes g"):
+        await catalogue.delete_bucket("photos")
+    assert Bucket("photos", "/srv/photos") in await catalogue.list_buckets()
+    await catalogue.delete_function("g")
     await catalogue.delete_bucket("photos")
     assert await catalogue.list_notifications() == (Notification("5", "texts", "f"),)
     assert await catalogue.list_buckets() == (Bucket("texts", "/srv/texts"),)

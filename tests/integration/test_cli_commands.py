@@ -15,6 +15,7 @@ from fnrunner.delivery.archivist import file_letters
 from fnrunner.delivery.letter import FiledLetter
 from fnrunner.delivery.record import AcceptedEvent, AttemptRecord, LogChunk, insert_all
 from fnrunner.invoke.errors import Throttled
+from fnrunner.model.function import Notification
 from fnrunner.model.invocation import ThrottleReason
 from tests.api_server import ApiServer, Result
 
@@ -227,11 +228,37 @@ def test_redriving_names_what_went_and_what_did_not(cli: Command, server: ApiSer
     server.run(server.services.broker.declare(Topology(queues=(Queue(names.events(deployed)),))))
     file_letter(server)
     file_letter(server, "second")
-    assert document(cli("dlq", "redrive", deployed, EVENT, "--json")) == {"redriven": [EVENT], "refused": []}
+    assert document(cli("dlq", "redrive", deployed, EVENT, "--json")) == {
+        "redriven": [EVENT],
+        "refused": [],
+        "pending": [],
+    }
     status, out, _ = cli("dlq", "redrive", deployed, EVENT, "second")
     assert status == 1
     assert out.splitlines()[-1] == "1 redriven, 1 not"
     assert cli("dlq", "redrive", deployed, "--all")[1] == "0 redriven\n"
+
+
+def test_buckets_are_put_listed_and_removed(
+    cli: Command, server: ApiServer, deployed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("bucket", "ls") == (0, "There are no buckets yet. `fnrunner bucket put NAME DIR` makes one.\n", "")
+    made = {"name": "photos", "arn": "arn:aws:s3:::photos", "directory": str(tmp_path / "in")}
+    monkeypatch.chdir(tmp_path)
+    assert document(cli("bucket", "put", "photos", "in", "--json")) == made
+    assert cli("bucket", "put", "photos") == (0, f"arn:aws:s3:::photos is {tmp_path / 'in'}\n", "")
+    assert cli("bucket", "put", "texts")[1].startswith("arn:aws:s3:::texts is ")
+    assert document(cli("bucket", "ls", "--json"))["buckets"][0] == made
+    assert cli("bucket", "ls")[1].splitlines()[1].split() == ["photos", str(tmp_path / "in"), "arn:aws:s3:::photos"]
+    catalogue = server.services.catalogue
+    server.run(catalogue.put_notifications(deployed, [Notification("n", "photos", deployed)]))
+    status, _, err = cli("bucket", "rm", "photos")
+    assert (status, err.splitlines()[0]) == (4, f"fnrunner: BucketInUse: The bucket photos invokes {deployed}")
+    server.run(catalogue.put_notifications(deployed, []))
+    assert document(cli("bucket", "rm", "photos", "--json")) == {"removed": "photos"}
+    assert cli("bucket", "rm", "texts") == (0, "Removed texts.\n", "")
+    assert document(cli("bucket", "ls", "--json")) == {"buckets": []}
+    assert cli("bucket", "rm", "texts")[0] == 4
 
 
 def test_queues_are_created_filled_looked_at_and_emptied(cli: Command) -> None:

@@ -113,17 +113,22 @@ async def test_where_the_broker_does_not_say_the_workers_do(books: Books, store:
             return QueueDepth(ready=0, unsettled=None, consumers=1)
 
     row = {
-        "id": "w1", "host": "h", "pid": 1, "process_start": "1", "boot_id": "b", "zone": "", "capacity": 4, "started_ms": 1, "heartbeat_ms": NOW_MS,
-        "in_flight": json.dumps({"f": 1, "g": 7}),
+        "id": "w1", "host": "h", "pid": 1, "process_start": "1", "boot_id": "b", "zone": "", "capacity": 4,
+        "started_ms": 1, "heartbeat_ms": NOW_MS, "in_flight": json.dumps({"f": 1, "g": 7}),
     }  # fmt: skip
     await store.write(lambda c: c.execute(insert(worker), row))
     await books.accept("a", "b")
     audit = Audit(store, Silent(), clock=lambda: NOW_MS, recheck=SOON)  # type: ignore[arg-type]
-    (found,) = await audit.run("f")
-    assert (found.in_flight, found.missing, found.balanced) == (1, 1, False)
-    await store.write(lambda c: c.execute(update(worker).values(died_ms=NOW_MS)))
-    (found,) = await audit.run("f")
-    assert found.missing == 2
+    for values, in_flight in (
+        ({}, 1),
+        ({"heartbeat_ms": NOW_MS - 15_000}, 1),
+        ({"heartbeat_ms": NOW_MS - 15_001}, 0),
+        ({"heartbeat_ms": NOW_MS, "stopped_ms": NOW_MS}, 0),
+        ({"stopped_ms": None, "died_ms": NOW_MS}, 0),
+    ):
+        await store.write(lambda c, new=values: c.execute(update(worker).values({"pid": 1, **new})))
+        (found,) = await audit.run("f")
+        assert (found.in_flight, found.missing, found.balanced) == (in_flight, 2 - in_flight, False)
 
 
 async def test_a_retry_that_is_due_later_is_in_flight_and_one_long_overdue_is_not(books: Books, audit: Audit) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pytest
 from sqlalchemy import Connection, select, update
@@ -14,7 +16,7 @@ from broker import names
 from broker.broker import Broker
 from broker.embedded import EmbeddedBroker
 from broker.envelope import SYNC_LIMIT_BYTES, Attempt, Envelope, decode, encode, to_message
-from broker.errors import Unavailable
+from broker.errors import Refused, Unavailable
 from broker.message import Message
 from broker.topology import function_queues
 from fnrunner.delivery.archivist import Archivist
@@ -27,14 +29,19 @@ from fnrunner.delivery.errors import (
     PayloadTooLarge,
 )
 from fnrunner.delivery.letter import dead_message
+from fnrunner.delivery.redrive import REDRIVING, Redriver
 from fnrunner.model import limits
 from fnrunner.model.arn import Home
 from fnrunner.store.engine import Store
 from fnrunner.store.errors import StoreConflict, StoreUnavailable
 from fnrunner.store.schema import dead_letter
+from fnrunner.telemetry.tracing import Untraced
 
 NOW_MS = 1_700_000_000_000
 PATIENCE_S = 30
+SOON = timedelta(milliseconds=20)
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -165,40 +172,76 @@ async def test_a_store_that_is_away_leaves_letters_on_the_broker_until_it_is_bac
     await archivist.watch("f")
     await bury(broker, event())
     await until(lambda: archivist.health.reason == "away")
+    assert archivist.health.problem == "dead letters are not filed: away"
     await filed(archivist, 1)
     assert archivist.health.filing
     await archivist.close()
 
 
+class Picky(Store):
+    """Another store on the same database, which refuses one letter while ``refuses`` is set."""
+
+    refuses = "e1"
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        def picky(connection: Connection) -> T:
+            result = work(connection)
+            if connection.execute(select(dead_letter.c.id).where(dead_letter.c.event_id == self.refuses)).first():
+                raise StoreConflict("not that one")
+            return result
+
+        return await super().write(picky)
+
+
 async def test_a_letter_that_the_store_refuses_holds_no_other_back_and_is_not_lost(
     store: Store, store_url: str, broker: EmbeddedBroker, letters: DeadLetters
 ) -> None:
-    class Picky(Store):
-        async def write(self, work: Callable[[Connection], object]) -> object:  # type: ignore[override]
-            def picky(connection: Connection) -> object:
-                result = work(connection)
-                if connection.execute(select(dead_letter.c.id).where(dead_letter.c.event_id == "e1")).first():
-                    raise StoreConflict("not that one")
-                return result
-
-            return await store.write(picky)
-
+    picky = Picky(store_url)
+    await picky.start()
     client = broker.sibling("doomed")
     await client.start()
-    doomed = Archivist(Picky(store_url), client, clock=lambda: NOW_MS)
+    doomed = Archivist(picky, client, clock=lambda: NOW_MS)
     for number in (1, 2, 3):
         await bury(broker, event(number))
     await doomed.start()
     await doomed.watch("f")
     await until(lambda: doomed.health.stuck == 1 and doomed.health.filed == 2)
+    assert doomed.health.problem.startswith("1 dead letters cannot be filed")
     await doomed.close()
     await client.close()
+    await picky.close()
     successor = Archivist(store, broker, clock=lambda: NOW_MS)
     await successor.start()
     await successor.watch("f")
     await filed(successor, 1)
     await successor.close()
     assert await letters.count("f") == 3
+
+
+async def test_a_letter_that_the_store_refused_is_filed_once_it_takes_it(
+    store_url: str, broker: EmbeddedBroker, letters: DeadLetters
+) -> None:
+    picky = Picky(store_url)
+    await picky.start()
+    archivist = Archivist(picky, broker, clock=lambda: NOW_MS, stuck_pause=SOON)
+    await archivist.start()
+    await archivist.watch("f")
+    await bury(broker, event())
+    await until(lambda: archivist.health.stuck == 1)
+    picky.refuses = ""
+    await filed(archivist, 1)
+    assert await letters.count("f") == 1
+    assert archivist.health.problem == ""
+    await archivist.close()
+    await picky.close()
+
+
+async def test_an_archivist_says_that_it_does_not_file(store: Store, broker: Broker) -> None:
+    archivist = Archivist(store, broker, clock=lambda: NOW_MS)
+    assert archivist.health.problem == "dead letters are not filed: the archivist has ended"
+    await archivist.start()
+    assert archivist.health.problem == ""
+    await archivist.close()
 
 
 async def test_a_forgotten_function_is_not_consumed(broker: Broker, archivist: Archivist) -> None:
@@ -253,29 +296,144 @@ async def test_two_people_who_redrive_everything_at_once_publish_each_letter_onc
     assert (await broker.depth(names.events("f"))).ready == 250
 
 
-async def test_a_process_that_dies_before_publishing_is_finished_by_the_next(
+@dataclass
+class Clock:
+    now_ms: int = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+class Troubled:
+    """A broker that raises for some events what it is told to, before or after it has taken them."""
+
+    def __init__(self, broker: Broker, errors: dict[str, Exception], *, taken: bool = False) -> None:
+        self._broker = broker
+        self._taken = taken
+        self.errors = errors
+
+    async def publish(self, message: Message, *, routing_key: str) -> None:
+        error = self.errors.get(message.message_id or "")
+        if error is None or self._taken:
+            await self._broker.publish(message, routing_key=routing_key)
+        if error is not None:
+            raise error
+
+
+async def mark(store: Store, marked_ms: int, *event_ids: str) -> None:
+    which = dead_letter.c.event_id.in_(event_ids)
+    await store.write(
+        lambda c: c.execute(update(dead_letter).where(which).values(state=REDRIVING, marked_ms=marked_ms))
+    )
+
+
+async def states(letters: DeadLetters) -> dict[str, str]:
+    return {letter.event_id: letter.state for letter in (await letters.list("f", state="")).letters}
+
+
+async def test_a_redrive_that_a_dead_process_left_is_finished_by_another(
     store: Store, broker: Broker, archivist: Archivist, letters: DeadLetters
 ) -> None:
     await bury(broker, event())
     await filed(archivist, 1)
-    await store.write(lambda c: c.execute(update(dead_letter).values(state="redriving")))
-    assert await letters.start() == 1
+    await mark(store, NOW_MS - 60_000, "e1")
+    assert await letters.finish() == 1
     assert (await taken(broker)).redrives == 1
-    assert (await letters.get("f", "e1")).summary.state == "redriven"
-    assert await letters.start() == 0
+    assert await states(letters) == {"e1": "redriven"}
+    assert await letters.finish() == 0
 
 
-async def test_a_broker_that_is_away_leaves_the_letter_held(store: Store, broker: Broker, archivist: Archivist) -> None:
-    class Away:
-        async def publish(self, message: Message, *, routing_key: str) -> None:
-            raise Unavailable("the broker is away")
-
+async def test_a_redrive_that_another_process_is_at_is_left_to_it(
+    store: Store, broker: Broker, archivist: Archivist, letters: DeadLetters
+) -> None:
     await bury(broker, event())
     await filed(archivist, 1)
-    letters = DeadLetters(store, Away(), Home(), clock=lambda: NOW_MS)  # type: ignore[arg-type]
-    assert await letters.redrive("f") == await letters.redrive("f", ["e1"])
-    assert (await letters.redrive("f")).refused == (("e1", "the broker is away"),)
-    assert (await letters.get("f", "e1")).summary.state == "held"
+    await mark(store, NOW_MS - 59_999, "e1")
+    assert await letters.finish() == 0
+    assert (await broker.depth(names.events("f"))).ready == 0
+    done = await letters.redrive("f", ["e1"])
+    assert (done.event_ids, done.refused, [event_id for event_id, _ in done.pending]) == ((), (), ["e1"])
+
+
+async def test_two_processes_finish_what_a_third_left_once(
+    store: Store, broker: Broker, archivist: Archivist, letters: DeadLetters
+) -> None:
+    ids = [f"e{number}" for number in range(250)]
+    for number in range(250):
+        await bury(broker, event(number))
+    await filed(archivist, 250)
+    await mark(store, NOW_MS - 60_000, *ids)
+    other = DeadLetters(store, broker, Home(), clock=lambda: NOW_MS)
+    assert sum(await asyncio.gather(letters.finish(), other.finish())) == 250
+    assert (await broker.depth(names.events("f"))).ready == 250
+
+
+async def test_a_half_done_redrive_is_finished_without_a_restart(
+    store: Store, broker: EmbeddedBroker, archivist: Archivist
+) -> None:
+    await bury(broker, event())
+    await filed(archivist, 1)
+    troubled = Troubled(broker, {"e1": Unavailable("the broker is away")})
+    redriver = Redriver(store, cast(Broker, troubled), Home(), Untraced(), clock=lambda: NOW_MS, every=SOON)
+    await mark(store, NOW_MS - 60_000, "e1")
+    redriver.start()
+    redriver.start()
+    async with asyncio.timeout(PATIENCE_S):
+        while (await store.read(lambda c: c.execute(select(dead_letter.c.marked_ms)).scalar_one())) != NOW_MS:
+            await asyncio.sleep(0.005)
+        troubled.errors.clear()
+        await mark(store, NOW_MS - 60_000, "e1")
+        while (await broker.depth(names.events("f"))).ready == 0:
+            await asyncio.sleep(0.005)
+    await redriver.close()
+    await redriver.close()
+    assert (await taken(broker)).id == "e1"
+
+
+async def test_one_letter_that_cannot_be_redriven_holds_no_other_back_at_the_start(
+    store: Store, broker: Broker, archivist: Archivist
+) -> None:
+    for number in range(4):
+        await bury(broker, event(number))
+    body = b'"' + b"x" * limits.ASYNC_PAYLOAD_BYTES + b'"'
+    await broker.publish(Message(body, message_id="huge"), exchange=names.DEAD, routing_key="f")
+    await filed(archivist, 5)
+    troubled = Troubled(broker, {"e1": Refused(), "e2": ValueError("unexpected")})
+    letters = DeadLetters(store, cast(Broker, troubled), Home(), clock=lambda: NOW_MS)
+    await mark(store, NOW_MS - 60_000, "e0", "e1", "e2", "e3", "huge")
+    await letters.start()
+    expected = {"e0": "redriven", "e1": "held", "e2": "held", "e3": "redriven", "huge": "held"}
+    async with asyncio.timeout(PATIENCE_S):
+        while await states(letters) != expected:
+            await asyncio.sleep(0.005)
+    await letters.close()
+    done = await letters.redrive("f")
+    assert {event_id for event_id, _ in done.refused} == {"e1", "e2", "huge"}
+    assert "too large" in dict(done.refused)["huge"]
+    assert await states(letters) == expected
+
+
+async def test_what_may_have_been_published_is_published_again_later_under_its_id(
+    store: Store, broker: Broker, archivist: Archivist
+) -> None:
+    await bury(broker, event())
+    await filed(archivist, 1)
+    clock = Clock()
+    troubled = Troubled(broker, {"e1": Unavailable("the broker is away")}, taken=True)
+    letters = DeadLetters(store, cast(Broker, troubled), Home(), clock=clock)
+    done = await letters.redrive("f")
+    ((event_id, why),) = done.pending
+    assert (done.event_ids, done.refused, event_id) == ((), (), "e1")
+    assert "the broker is away" in why
+    assert await states(letters) == {"e1": "redriving"}
+    assert (await letters.redrive("f", ["e1"])).refused == ()
+    troubled.errors.clear()
+    assert await letters.finish() == 0
+    clock.now_ms += 60_000
+    assert await letters.finish() == 1
+    first, second = await taken(broker), await taken(broker)
+    assert (first.id, first.redrives) == (second.id, second.redrives) == ("e1", 1)
+    assert await states(letters) == {"e1": "redriven"}
 
 
 async def test_an_edit_keeps_the_payload_that_failed_and_is_what_is_redriven(

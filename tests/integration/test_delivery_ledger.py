@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import operator
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import func, select
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import BigInteger, func, select
 
 from fnrunner.delivery.ledger import Ledger
-from fnrunner.delivery.record import AcceptedEvent, AttemptRecord, LogChunk
+from fnrunner.delivery.record import MAX_ERROR_CHARS, AcceptedEvent, AttemptRecord, LogChunk, Record, insert_all
 from fnrunner.store.engine import Store
 from fnrunner.store.schema import accepted, attempt, log
 
@@ -87,11 +92,63 @@ async def test_texts_that_no_database_takes_are_made_storable(store: Store) -> N
     assert [row.text for row in await rows(store, log)] == ["a\ufffdb?"]
 
 
-async def test_a_row_that_does_not_fit_fails_alone(store: Store) -> None:
-    if store.dialect == "sqlite":
-        bad, good = AcceptedEvent("e1", "f", 2**70), AcceptedEvent("e2", "f", 2)
-    else:
-        bad, good = AcceptedEvent("e" * 65, "f", 1), AcceptedEvent("e2", "f", 2)
+WILD = st.text(st.one_of(st.sampled_from("a\0é😀\ud800\udfff"), st.characters()), max_size=5)
+WILD_TEXT = st.builds(operator.mul, WILD, st.sampled_from([1, 100]))
+WILD_INT = st.one_of(st.integers(), st.sampled_from([2**31, -(2**31) - 1, 2**63, -(2**63) - 1]))
+WILD_FLOAT = st.one_of(st.floats(), st.sampled_from([math.nan, math.inf]))
+WILD_VALUES = {"str": WILD_TEXT, "int": WILD_INT, "float": WILD_FLOAT}
+WILD_VALUES |= {f"{kind} | None": st.none() | values for kind, values in WILD_VALUES.items()}
+
+
+@pytest.mark.parametrize(("kind", "table"), [(AcceptedEvent, accepted), (AttemptRecord, attempt), (LogChunk, log)])
+async def test_no_value_is_refused(store: Store, kind: type[Record], table: Any) -> None:
+    found: list[Record] = []
+
+    @given(st.lists(st.builds(kind, **{f.name: WILD_VALUES[str(f.type)] for f in fields(kind)}), min_size=1))
+    def make(records: list[Record]) -> None:
+        found.extend(records)
+
+    make()
+    await store.write(lambda c: insert_all(c, found))
+    assert len(await rows(store, table)) == len(found)
+
+
+@pytest.mark.parametrize(("kind", "table"), [(AcceptedEvent, accepted), (AttemptRecord, attempt), (LogChunk, log)])
+async def test_each_value_is_made_to_fit_its_column_alone(store: Store, kind: type[Record], table: Any) -> None:
+    plain: dict[str, Any] = {f.name: {"str": "x", "int": 1, "float": 1.5}[str(f.type).split()[0]] for f in fields(kind)}
+    given_values: list[tuple[str, Any]] = []
+    for field in fields(kind):
+        base = str(field.type).split()[0]
+        length = getattr(table.c[field.name].type, "length", None) or (
+            MAX_ERROR_CHARS if kind is AttemptRecord else 2**20
+        )
+        wild = {
+            "str": ["x" * (length + 1), "\0", "\ud800"],
+            "int": [2**63, -(2**63) - 1],
+            "float": [math.nan, math.inf],
+        }
+        given_values += [(field.name, value) for value in wild[base]]
+        if base == "int" and not isinstance(table.c[field.name].type, BigInteger):
+            given_values += [(field.name, 2**31), (field.name, -(2**31) - 1)]
+    records = [kind(**{**plain, name: value}) for name, value in given_values]
+    await store.write(lambda c: insert_all(c, records))
+    for (name, value), row in zip(given_values, await rows(store, table), strict=True):
+        kept = getattr(row, name)
+        assert kept != value
+        assert {f: getattr(row, f) for f in plain if f != name} == {f: v for f, v in plain.items() if f != name}
+        if isinstance(value, str):
+            assert kept in (value[:-1], "\ufffd", "?")
+            assert value[:-1] in ("", kept)
+        elif isinstance(value, int):
+            small = not isinstance(table.c[name].type, BigInteger)
+            assert abs(kept) in ((2**31, 2**31 - 1) if small else (2**63, 2**63 - 1))
+            assert (kept < 0) == (value < 0)
+        else:
+            assert kept == 0
+
+
+async def test_a_row_that_cannot_be_read_fails_alone(store: Store) -> None:
+    bad, good = AcceptedEvent("e1", "f", None), AcceptedEvent("e2", "f", 2)  # type: ignore[arg-type]
     ledger = Ledger(store)
     tasks = [asyncio.create_task(ledger.accepted(event)) for event in (bad, good)]
     await asyncio.sleep(0)

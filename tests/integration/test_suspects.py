@@ -255,7 +255,8 @@ async def test_the_verdict_on_a_trial_of_another_host_waits_until_it_is_known(
     for living, verdict in ((("other",), Verdict.ALONE), ((), Verdict.GUILTY)):
         asked.clear()
         judging = asyncio.create_task(suspects(store, me).judge(EVENT, AGAIN))
-        await asked.wait()
+        async with asyncio.timeout(30):
+            await asked.wait()
         assert not judging.done()
         await beats_go_by(store, me, clock, STALE.total_seconds() + 3, *living)
         assert await judging is verdict

@@ -40,6 +40,15 @@ async def _chosen(ask: Ask, name: str) -> Bucket:
     return known.get(name) or Bucket(name, str(ask.services.settings.data_dir.absolute() / "buckets" / name))
 
 
+async def remove(ask: Ask) -> Response:
+    """Watched no longer; its files are not touched. 409 while notifications refer to it.
+
+    One that FNRUNNER_BUCKETS or --bucket names comes back with the next start.
+    """
+    await ask.services.catalogue.delete_bucket(ask.path("name"))
+    return Response(status_code=204)
+
+
 async def notifications(ask: Ask) -> Response:
     name = ask.path("name")
     await ask.services.catalogue.get_function(name)
@@ -89,6 +98,7 @@ def _notification(notification: Notification) -> dict[str, Any]:
 ROUTES = (
     Endpoint("GET", "/buckets", every),
     Endpoint("PUT", "/buckets/{name}", put),
+    Endpoint("DELETE", "/buckets/{name}", remove),
     Endpoint("GET", "/functions/{name}/notifications", notifications),
     Endpoint("PUT", "/functions/{name}/notifications", put_notifications),
 )

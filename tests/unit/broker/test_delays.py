@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.delays import BACKOFF, ladder, milliseconds, rung
+from broker.delays import BACKOFF, ladder, milliseconds
 
 DELAYS = st.timedeltas(timedelta(0), timedelta(days=1))
 
@@ -17,15 +17,6 @@ def test_a_ladder_has_every_delay_once_shortest_first_and_no_zero(delays: list[t
     steps = ladder(delays)
     assert list(steps) == sorted(set(steps))
     assert set(steps) == {d for d in (*delays, *BACKOFF) if d}
-
-
-@given(DELAYS, st.lists(DELAYS.filter(bool), min_size=1))
-def test_a_rung_is_never_too_short_unless_it_is_the_longest(wanted: timedelta, delays: list[timedelta]) -> None:
-    steps = ladder(delays, ())
-    step = rung(wanted, steps)
-    assert step in steps
-    assert step >= wanted or step == steps[-1]
-    assert not any(wanted <= other < step for other in steps)
 
 
 @given(st.integers(0, 10**9))

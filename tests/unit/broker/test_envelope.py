@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from broker.envelope import (
     MAX_ATTEMPTS_KEPT,
     MAX_ERROR_CHARS,
+    MAX_TYPE_CHARS,
     SYNC_LIMIT_BYTES,
     VERSION,
     Attempt,
@@ -140,6 +141,24 @@ def test_failures_are_counted_cut_and_the_newest_kept() -> None:
     assert envelope.attempt == MAX_ATTEMPTS_KEPT + 3
     assert [a.number for a in envelope.attempts] == list(range(4, MAX_ATTEMPTS_KEPT + 4))
     assert all(len(a.error_message) == MAX_ERROR_CHARS for a in envelope.attempts)
+
+
+ANY_TEXT = st.text(st.one_of(st.characters(), st.sampled_from("a\ud800\udfff")))
+
+
+@given(st.builds(Attempt, SMALL, SMALL, ANY_TEXT, ANY_TEXT, ANY_TEXT, st.floats(0, 1e9), ANY_TEXT, ANY_TEXT))
+def test_whatever_text_a_failure_has_the_event_can_be_sent_again(attempt: Attempt) -> None:
+    envelope = failed(EVENT, attempt)
+    assert decode(encode(envelope)) == envelope
+    (kept,) = envelope.attempts
+    assert len(kept.error_message) == min(len(attempt.error_message), MAX_ERROR_CHARS)
+    if attempt.error_message.isprintable():
+        assert kept.error_message == attempt.error_message[:MAX_ERROR_CHARS]
+
+
+def test_the_type_of_an_error_is_cut_as_its_message_is() -> None:
+    (kept,) = failed(EVENT, Attempt(1, 0, "E" * 300, "no")).attempts
+    assert kept.error_type == "E" * MAX_TYPE_CHARS
 
 
 def test_the_message_carries_id_trace_and_given_headers() -> None:

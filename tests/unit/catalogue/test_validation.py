@@ -192,6 +192,6 @@ def test_a_destination_that_is_no_arn_breaks_the_pattern() -> None:
         event_invoke.check(EventInvokeConfig("f", on_failure="queue"), HOME)
 
 
-@pytest.mark.parametrize("target", [HOME.function("g"), HOME.queue("q"), HOME.topic("t")])
+@pytest.mark.parametrize("target", [HOME.function("g"), HOME.queue("q"), "arn:aws:sns:us-east-1:000000000000:t"])
 def test_functions_queues_and_topics_are_destinations(target: str) -> None:
     event_invoke.check(EventInvokeConfig("f", on_success=target, on_failure=target), HOME)

@@ -40,7 +40,7 @@ EVENT = Envelope(
 )
 FAILED = replace(EVENT, attempt=2, attempts=(Attempt(1, 0, "A", "first"), Attempt(2, 0, "ValueError", "last")))
 ERROR = FunctionError("ValueError", "é" * 1000, b'{"errorMessage":"no"}')
-QUEUE, TOPIC = HOME.queue("fails"), HOME.topic("news")
+QUEUE, TOPIC = HOME.queue("fails"), "arn:aws:sns:us-east-1:000000000000:news"
 STREAM = "arn:aws:kinesis:us-east-1:000000000000:stream/log"
 
 
@@ -196,7 +196,6 @@ async def test_a_function_gets_the_record_as_a_new_event() -> None:
     ("trouble", "words"),
     [
         (Unroutable(), "create the queue"),
-        (Unavailable("the broker is away"), "the broker is away"),
         (RuntimeError(), "Runtime"),
     ],
 )
@@ -211,6 +210,13 @@ async def test_a_destination_that_cannot_be_told_is_named_and_counted(trouble: E
     assert (told.delivered, told.destination_failures, told.dead_letter_errors) == (0, 1, 1)
     assert noted(FAILED, failures).extra["destination_errors"] == [str(f) for f in failures]
     assert noted(FAILED, ()) is FAILED
+
+
+async def test_a_broker_that_is_away_is_raised_so_that_the_destination_is_told_later() -> None:
+    destinations = make(RecordingBroker(Unavailable("the broker is away")))
+    with pytest.raises(Unavailable, match="away"):
+        await destinations.deliver_success(EVENT, EventInvokeConfig("f", on_success=QUEUE), Succeeded(b"1"))
+    assert destinations.told.destination_failures == 0
 
 
 @pytest.mark.parametrize("arn", ["nonsense", "arn:aws:s3:::bucket", "arn:aws:kinesis:us-east-1:000000000000:other"])

@@ -220,6 +220,45 @@ async def test_closing_while_the_store_is_away_tells_who_waits() -> None:
         await ledger.accepted(event(3))
 
 
+async def test_closing_while_records_are_written_one_by_one_tells_who_waits() -> None:
+    class HangsAt(ScriptedStore):
+        async def write(self, work: Callable[[Connection], None]) -> None:
+            await super().write(work)
+            if len(self.commits) == 1:
+                self.gate.clear()
+                self.entered.clear()
+
+    store = HangsAt(StoreConflict("not all at once"))
+    ledger = make(store)
+    waiting = [asyncio.create_task(ledger.accepted(event(number))) for number in range(3)]
+    ledger.note_log(chunk(3))
+    await asyncio.sleep(0)
+    await ledger.start()
+    await waiting[0]
+    await store.entered.wait()
+    await ledger.close(patience=ledger_module.RETRY_FIRST)
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), StoreUnavailable, StoreUnavailable]
+    assert (ledger.health.notes, ledger.health.dropped_notes) == (0, 1)
+
+
+async def test_a_ledger_says_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = []
+
+    async def no_pause(seconds: float) -> None:
+        problems.append(ledger.health.problem)
+
+    monkeypatch.setattr(ledger_module, "_pause", no_pause)
+    ledger = make(ScriptedStore(StoreUnavailable("away")))
+    await ledger.start()
+    await ledger.attempted(attempt(1))
+    problems.append(ledger.health.problem)
+    await ledger.close()
+    problems.append(ledger.health.problem)
+    assert problems == ["away", "", "the writer has ended"]
+
+
 async def test_far_too_many_waiting_records_are_refused_instead_of_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_module, "MAX_WAITING", 1)
     ledger = make(ScriptedStore())

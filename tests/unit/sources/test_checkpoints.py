@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sources.checkpoints import StoredCheckpoints, tables
+from sources.checkpoints import StoredCheckpoints
 from sources.errors import CheckpointsUnavailable
 from sources.snapshot import Change, Identity, Remembered, Root
+from tests.conformance.sources.file_database import tables
 from tests.unit.sources.memory_database import MemoryDatabase
 
 ONE, TWO = Identity(1, 2, 3), Identity(4, -5, 2**64 - 1)

@@ -23,6 +23,11 @@ def test_contradictions_of_a_configuration_are_refused() -> None:
     with pytest.raises(Misconfigured, match="absolute"):
         BucketWatch("b", "relative")
     with pytest.raises(Misconfigured, match="same id"):
-        BucketWatch("b", "/b", (Notification("n", "f"), Notification("n", "g")))
+        BucketWatch("b", "/b", (Notification("n", "f"), Notification("n", "f", suffix=".jpg")))
     with pytest.raises(Misconfigured, match="existing"):
         BucketWatch("b", "/b", existing="maybe")  # type: ignore[arg-type]
+
+
+def test_two_functions_may_call_their_notifications_alike() -> None:
+    alike = (Notification("n", "f"), Notification("n", "g"))
+    assert BucketWatch("b", "/b", alike).notifications == alike

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker import reply
+from broker.reply import Reply, ReplyKind
 from fnrunner.model.invocation import Answer, FunctionError, Report, Succeeded
 from fnrunner.worker import environment, failure, log_lines
 from tests.unit.worker_environment.spec import SPEC
@@ -46,10 +48,7 @@ def test_only_a_lost_environment_is_appended_to_the_report(outcome: Succeeded | 
     assert log_lines.report("1", WARM, outcome) == BASE + appended + "\n"
 
 
-def test_init_start_and_init_report() -> None:
-    assert log_lines.init_start("python:3.13.v64", "arn") == (
-        "INIT_START Runtime Version: python:3.13.v64\tRuntime Version ARN: arn\n"
-    )
+def test_an_initialisation_that_ended_badly_is_reported() -> None:
     assert log_lines.init_report(9999.808, "timeout") == (
         "INIT_REPORT Init Duration: 9999.81 ms\tPhase: init\tStatus: timeout\n"
     )
@@ -58,24 +57,18 @@ def test_init_start_and_init_report() -> None:
 def test_json_lines_are_telemetry_records() -> None:
     lines = [
         log_lines.start_json(MOMENT, "1", "$LATEST"),
-        log_lines.runtime_done_json(MOMENT, "1", WARM, EXIT, 5),
         log_lines.report_json(MOMENT, "1", COLD, TIMEOUT),
         log_lines.init_report_json(MOMENT, 1.5, "timeout"),
-        log_lines.init_start_json(MOMENT, runtime_version="v", version_arn="a", function="f", version="1"),
     ]
-    start, done, report, init_report, init_start = [json.loads(line) for line in lines]
+    start, report, init_report = [json.loads(line) for line in lines]
     assert start == {
         "time": "2024-03-13T18:56:24.046Z",
         "type": "platform.start",
         "record": {"requestId": "1", "version": "$LATEST"},
     }
-    assert done["record"]["status"] == "error"
-    assert done["record"]["errorType"] == "Runtime.ExitError"
-    assert done["record"]["metrics"] == {"durationMs": 79.666, "producedBytes": 5}
-    assert report["record"]["status"] == "timeout"
+    assert (report["record"]["status"], report["record"]["errorType"]) == ("timeout", "Sandbox.Timedout")
     assert report["record"]["metrics"]["initDurationMs"] == 152.01
     assert init_report["record"]["metrics"] == {"durationMs": 1.5}
-    assert init_start["record"]["runtimeVersion"] == "v"
 
 
 def test_the_whole_log_runs_from_start_to_report_and_ends_lines() -> None:
@@ -94,7 +87,16 @@ def test_the_whole_log_is_json_where_the_function_wants_json() -> None:
     assert json.loads(report)["type"] == "platform.report"
 
 
-@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b"\xff", b'{"errorType":"A"}'])
+@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b"[" * 100_000, b"\xff", b'{"errorType":"A"}'])
 def test_error_json_that_is_none_is_unknown(payload: bytes) -> None:
     outcome = failure.raised(payload)
     assert (outcome.error_type, outcome.payload) == ("Function.Unknown", payload)
+
+
+def test_an_error_whose_texts_cannot_be_sent_on_is_shown_as_far_as_they_can() -> None:
+    payload = b'{"errorType":"' + b"E" * 300 + b'\\ud800","errorMessage":"half \\ud800 and \\u0000"}'
+    outcome = failure.raised(payload)
+    assert (outcome.error_type, outcome.message, outcome.payload) == ("E" * 255, "half ? and \ufffd", payload)
+    reply.decode(
+        reply.encode(Reply(outcome.payload, ReplyKind.ERROR, code=outcome.error_type, message=outcome.message))
+    )
