@@ -49,7 +49,7 @@ class Control:
 
     def abandon(self) -> None:
         self.abandoned = True
-        try:  # noqa: SIM105 - importing contextlib would cost a cold start
+        try:
             os.close(self.fd)
         except OSError:
             pass  # the function closed it
@@ -282,7 +282,7 @@ def write_log(text: str) -> None:
 def flush_streams() -> None:
     """Only streams that the function has put in place hold anything back."""
     for stream in (sys.stdout, sys.stderr):
-        try:  # noqa: SIM105 - importing contextlib would cost a cold start
+        try:
             stream.flush()
         except Exception:  # noqa: S110 - closed, or not a stream at all
             pass
