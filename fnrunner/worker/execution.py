@@ -66,7 +66,8 @@ class Admission(Enum):
 class InFlight:
     """Which work is here. It keeps a redelivery from running what already runs or has been settled in this process.
 
-    ``remembered`` bounds how much settled work is kept in mind; only work whose acknowledgement was lost is.
+    An acknowledgement that was written may not have reached the broker's disk when it died, so what was settled is kept in
+    mind: the last ``remembered`` of it. Only a redelivery is compared with it; a first delivery is always run.
     """
 
     remembered: int = 10_000
@@ -75,7 +76,7 @@ class InFlight:
 
     def admit(self, envelope: Envelope, delivery: Delivery) -> Admission:
         key = key_of(envelope)
-        if key in self._settled:
+        if delivery.redelivered and key in self._settled:
             return Admission.SETTLED
         if (deliveries := self._running.get(key)) is not None:
             deliveries.append(delivery)
@@ -92,9 +93,9 @@ class InFlight:
         self._running.pop(key_of(envelope), None)
 
     def remember(self, envelope: Envelope) -> None:
-        """It was settled, but the broker did not hear so: it will come again."""
+        """It was settled, whether or not the broker has heard so."""
         self._settled[key_of(envelope)] = None
-        while len(self._settled) > self.remembered:
+        if len(self._settled) > self.remembered:
             self._settled.popitem(last=False)
 
     def __len__(self) -> int:

@@ -291,9 +291,7 @@ class Executor:
         return execution
 
     async def _acknowledge(self, execution: Execution) -> None:
-        """Every delivery of this work. If all were lost with their channels it will come again: it is remembered."""
-        heard = False
+        """Every delivery of this work. It may come again all the same, and is remembered first."""
+        self._in_flight.remember(execution.envelope)
         for delivery in self._in_flight.deliveries(execution.envelope):
-            heard |= await self._settlement.acknowledge(delivery)
-        if not heard:
-            self._in_flight.remember(execution.envelope)
+            await self._settlement.acknowledge(delivery)

@@ -174,14 +174,12 @@ class Settlement:
         await self.acknowledge(delivery)
 
     @staticmethod
-    async def acknowledge(delivery: Delivery) -> bool:
-        """Whether the broker can have heard it."""
+    async def acknowledge(delivery: Delivery) -> None:
+        """Tell the broker; when the channel is gone, the delivery comes again."""
         try:
             await delivery.ack()
         except DeliveryLost:
             log.info("a delivery of %s was lost with its channel; it comes again", delivery.queue)
-            return False
-        return True
 
     def _config(self, execution: Execution) -> EventInvokeConfig:
         if execution.function is None or execution.kind is Kind.REQUEST:

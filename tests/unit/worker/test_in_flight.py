@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 from broker.broker import Delivery
@@ -8,8 +8,13 @@ from fnrunner.worker.execution import Admission, InFlight
 EVENT = Envelope(id="1", function="f", payload=b"{}", accepted_at_ms=0)
 
 
-def delivery() -> Delivery:
-    return cast(Delivery, object())
+@dataclass(frozen=True, eq=False)
+class Arrived:
+    redelivered: bool
+
+
+def delivery(redelivered: bool = False) -> Delivery:
+    return cast(Delivery, Arrived(redelivered))
 
 
 def test_the_same_work_that_comes_again_joins_the_first() -> None:
@@ -33,7 +38,13 @@ def test_work_that_has_left_is_new_again_unless_it_was_remembered_as_settled() -
     assert here.admit(EVENT, delivery()) is Admission.NEW
     here.leave(EVENT)
     here.remember(EVENT)
-    assert here.admit(EVENT, delivery()) is Admission.SETTLED
+    assert here.admit(EVENT, delivery(redelivered=True)) is Admission.SETTLED
+
+
+def test_a_first_delivery_is_run_even_when_the_same_id_was_settled_before() -> None:
+    here = InFlight()
+    here.remember(EVENT)
+    assert here.admit(EVENT, delivery()) is Admission.NEW
 
 
 def test_what_is_remembered_is_bounded() -> None:
@@ -41,4 +52,8 @@ def test_what_is_remembered_is_bounded() -> None:
     events = [replace(EVENT, id=str(i)) for i in range(3)]
     for event in events:
         here.remember(event)
-    assert [here.admit(event, delivery()) for event in events] == [Admission.NEW, Admission.SETTLED, Admission.SETTLED]
+    assert [here.admit(event, delivery(redelivered=True)) for event in events] == [
+        Admission.NEW,
+        Admission.SETTLED,
+        Admission.SETTLED,
+    ]
