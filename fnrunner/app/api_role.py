@@ -9,10 +9,10 @@ from fnrunner import __version__
 from fnrunner.api.app import create_app
 from fnrunner.api.code_link import CodeLinks
 from fnrunner.api.services import Health, Problem, Services
-from fnrunner.app.follower import Follower
 from fnrunner.app.health import Check, health
 from fnrunner.app.parts import Parts, now, now_ms
 from fnrunner.app.server import HttpServer
+from fnrunner.catalogue.follower import Follower
 from fnrunner.delivery.archivist import Archivist
 from fnrunner.delivery.audit import Audit
 from fnrunner.delivery.dead_letters import DeadLetters

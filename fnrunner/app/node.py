@@ -58,7 +58,7 @@ def _run(settings: Settings, roles: tuple[str, ...], announce: Announce) -> None
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s %(message)s"
     )
-    for chatty in ("httpx", "alembic", "uvicorn", "uvicorn.error", "aiormq", "aio_pika"):
+    for chatty in ("httpx", "alembic", "uvicorn", "uvicorn.error", "aiormq"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, roles, announce))

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fnrunner.api.services import Problem
-from fnrunner.app.follower import Follower
 from fnrunner.app.parts import Parts, now
+from fnrunner.catalogue.follower import Follower
 from fnrunner.invoke import errors
 from fnrunner.invoke.front import Front
 from fnrunner.model.arn import FunctionRef

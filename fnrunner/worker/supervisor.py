@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
 from broker.broker import Broker, State
-from broker.errors import BrokerError
 from fnrunner.catalogue import Catalogue
+from fnrunner.catalogue.follower import Follower
 from fnrunner.concurrency.permits import ConcurrencyGate
 from fnrunner.store.errors import StoreError
 from fnrunner.telemetry.metrics import Metrics
@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 REAP_EVERY = timedelta(seconds=5)
 SWEEP_EVERY = timedelta(minutes=10)
-FOLLOW_AGAIN = timedelta(seconds=1)
 
 
 class Supervisor:
     """Owns the worker's tasks. ``former`` names functions that are gone and may still have events on their way.
 
-    ``start`` returns when every known function is consumed; ``drain`` once, ``close`` often."""
+    ``start`` returns when every known function is consumed; a second ``drain`` is harmless.
+    """
 
     def __init__(
         self,
@@ -58,17 +58,15 @@ class Supervisor:
         self._former = former
         self._metrics = metrics
         self._drain_timeout = drain_timeout
-        self._changed = asyncio.Event()
+        self._follower = Follower(catalogue, self._follow, "the worker")
         self._tasks: list[asyncio.Task[None]] = []
         self._keys: dict[str, str] = {}
-        self._followed = False
         self._last_beat = time.monotonic()
         self._stopped = False
 
     async def start(self) -> None:
         await self._registry.enter()
-        self._catalogue.on_change(lambda _: self._changed.set())
-        await self._follow()
+        await self._follower.start()
         for name, every, work in (
             ("heartbeat", HEARTBEAT, self._beat),
             ("prefetch", HEARTBEAT, self._adjust),
@@ -76,7 +74,6 @@ class Supervisor:
             ("sweeper", SWEEP_EVERY, self._sweep),
         ):
             self._tasks.append(asyncio.create_task(self._repeat(every, work), name=name))
-        self._tasks.append(asyncio.create_task(self._follow_changes(), name="follow"))
 
     def problems(self) -> list[str]:
         """What keeps this worker from working, in words; empty when it works."""
@@ -86,8 +83,8 @@ class Supervisor:
             found.append(f"the broker is {status.state.value}: {status.reason or 'trying again'}")
         if status.state is State.BLOCKED:
             found.append(f"the broker takes no messages: {status.reason}")
-        if not self._followed:
-            found.append("connected but not consuming: the functions' queues could not be subscribed yet")
+        if problem := self._follower.problem:
+            found.append(f"connected but not consuming: the functions' queues could not be subscribed yet: {problem}")
         if (silent := time.monotonic() - self._last_beat) > 3 * HEARTBEAT.total_seconds():
             found.append(f"the store has not taken a heartbeat for {silent:.0f} s")
         return found
@@ -97,9 +94,7 @@ class Supervisor:
         if self._stopped:
             return
         self._stopped = True
-        for task in self._tasks:
-            if task.get_name() == "follow":
-                task.cancel()
+        await self._follower.close()
         await self._intake.stop()
         if not await self._intake.drained(self._drain_timeout.total_seconds()):
             given_back = await self._intake.give_back()
@@ -113,22 +108,7 @@ class Supervisor:
         except StoreError as error:
             log.warning("the orderly stop could not be written down: %s", error)
 
-    async def _follow_changes(self) -> None:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            try:
-                await self._follow()
-            except (BrokerError, StoreError) as error:
-                log.warning("the functions' queues cannot be followed now: %s", error)
-            except Exception:
-                log.exception("the functions' queues could not be followed; it is tried again")
-            if not self._followed:
-                await asyncio.sleep(FOLLOW_AGAIN.total_seconds())
-                self._changed.set()
-
     async def _follow(self) -> None:
-        self._followed = False
         functions = list(self._catalogue.snapshot.functions.values())
         for function in functions:
             await self._gate.set_cap(function.name, function.reserved_concurrency)
@@ -142,7 +122,6 @@ class Supervisor:
             self._pool.retire(gone)
             await self._gate.set_cap(gone, None)
         await self._intake.follow(functions, await self._former())
-        self._followed = True
 
     async def _renew(self, name: str) -> None:
         """Idle environments of the former code stop, unless what they see has not changed."""

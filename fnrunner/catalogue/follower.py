@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Coroutine
 
 from broker.errors import BrokerError
-from fnrunner.catalogue import Catalogue
+from fnrunner.catalogue.catalogue import Catalogue
+from fnrunner.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +16,7 @@ AGAIN_S = 1.0
 
 
 class Follower:
-    """``work`` brings its part up to the catalogue's snapshot; a broker that is away delays it, nothing else."""
+    """``work`` brings its part up to the catalogue's snapshot; a broker or a store that is away delays it, nothing else."""
 
     def __init__(self, catalogue: Catalogue, work: Callable[[], Coroutine[None, None, None]], what: str) -> None:
         self._catalogue = catalogue
@@ -53,7 +54,7 @@ class Follower:
             try:
                 await self._work()
                 self._problem = ""
-            except BrokerError as error:
+            except (BrokerError, StoreError) as error:
                 self._problem = str(error)
                 log.warning("%s cannot follow the catalogue now: %s", self._what, error)
             except Exception:
