@@ -22,7 +22,8 @@ The contract, which ``tests/conformance/broker`` checks of every implementation
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -192,18 +193,30 @@ class Broker(Protocol):
     async def purge(self, queue: str) -> int:
         """Drop what is ready; how many there were. Raises QueueNotFound."""
 
-    def request(self, message: Message, *, queue: str, room: timedelta, timeout: timedelta) -> AsyncIterator[Message]:
+    def request(
+        self, message: Message, *, queue: str, room: timedelta, timeout: timedelta, window: int = 0
+    ) -> AsyncGenerator[Message]:
         """Ask whoever consumes ``queue`` and yield its replies until the one marked last (see :meth:`reply`).
 
         ``room`` is how long the request may wait for a consumer with room; zero means at once or not at all.
         ``timeout`` is the longest wait for each reply. The message is not persistent. The implementation sets
         ``correlation_id``, ``reply_to``, ``expiration`` and the node header.
+        ``window`` is how many replies may be on their way and not yet yielded; zero means any number. Whoever asks
+        several replies of unknown size gives one, so that nobody's memory fills when it reads slowly. Closing the
+        generator before the last reply tells the replier to stop.
         Raises RequestReturned, NoReply, Unavailable, Blocked.
         """
 
     async def reply(self, to: Message, message: Message, *, last: bool = True) -> None:
-        """Send one reply to whoever sent the request ``to``. Replies arrive in order. Not confirmed: when the asker is
-        gone it is dropped."""
+        """Send one reply to whoever sent the request ``to``. Replies arrive in order.
+
+        Not confirmed: when the asker is gone a single reply is dropped. Where the request has a window, a reply that is
+        not the last waits until there is room in it. Raises AskerGone when the asker has closed its generator, or its
+        process has gone, before the last reply.
+        """
+
+    def abandoned(self, to: Message) -> asyncio.Event:
+        """Set when whoever sent the request ``to``, which has a window, wants no more replies. Drop it after the last."""
 
     async def broadcast(self, message: Message) -> None:
         """Tell every listening process, this one included. Best effort: state must also be readable elsewhere."""

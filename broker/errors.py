@@ -92,3 +92,7 @@ class EnvelopeMalformed(EnvelopeError):
 
 class EnvelopeTooNew(EnvelopeError):
     """The envelope has a version that this release does not read. Upgrade this process first."""
+
+
+class AskerGone(BrokerError):
+    """Whoever sent the request wants no more replies: its client went away, or its process died. Stop the work."""

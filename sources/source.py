@@ -12,13 +12,15 @@ The contract, which ``tests/conformance/sources`` checks of every adapter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from broker.broker import Broker
+from sources.invocation import Invoker, Letters
 from sources.snapshot import Change, Remembered, Root
 
 NO_COUNTS: Mapping[str, int] = MappingProxyType({})
@@ -75,6 +77,48 @@ class Lease(Protocol):
         """Give it back at once. Harmless when it is not ours. Raises CheckpointsUnavailable."""
 
 
+class Claim(Protocol):
+    """The right to be the only one to work on something. It has a number that grows with each owner, which fences off an
+    owner that does not know yet that it has lost it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def held(self) -> bool:
+        """False from the moment when another process might have it: stop at once."""
+
+    @property
+    def wanted_elsewhere(self) -> bool:
+        """Another process has less to do and waits for it: give it up between two batches."""
+
+    async def load(self) -> Mapping[str, Any]:
+        """What was stored under this claim's name, empty before the first time. Raises CheckpointsUnavailable."""
+
+    async def save(self, document: Mapping[str, Any]) -> None:
+        """Store it, if the claim is still ours. Those of many claims go in one transaction.
+
+        Raises ClaimLost, CheckpointsUnavailable."""
+
+    async def release(self) -> None:
+        """Give it up at once, for whoever comes. Idempotent; raises nothing."""
+
+
+class Claims(Protocol):
+    """Who works on what, over all processes that share the store. Claims of a process that died are free in seconds."""
+
+    async def acquire(self, name: str) -> Claim | None:
+        """The claim, if it is free and this process is the one to take it; None otherwise: ask again in a second.
+
+        Raises CheckpointsUnavailable."""
+
+    async def load(self, name: str) -> Mapping[str, Any]:
+        """What is stored under the name, whoever has the claim. Raises CheckpointsUnavailable."""
+
+    async def forget(self, prefix: str) -> None:
+        """Remove what is stored under all names that begin so, claims included. Raises CheckpointsUnavailable."""
+
+
 class Condition(Enum):
     """WATCHING: all is well. DEGRADED: it works in a slower way. LAGGING: it is behind. WAITING: another process does it.
     IDLE: nobody wants its events. OUTAGE: what it watches, or the store, is away. STARTING and CLOSED as they say.
@@ -125,9 +169,25 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class _Absent:
+    """Stands for a service that nobody handed in; using it names what is missing."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"this process has no service for {name!r}: the composition root gives it to pollers")
+
+
+_absent: Any = _Absent()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What every adapter may use. ``lease`` makes the lease of a name; ``clock`` is the wall clock, in UTC."""
+    """What every adapter may use. ``lease`` makes the lease of a name; ``clock`` is the wall clock, in UTC.
+
+    Pollers use ``broker`` (the own one), ``invoker``, ``letters`` and ``claims``. ``brokers`` makes a started client of
+    another RabbitMQ by its name in the settings (raises Misconfigured for an unknown one); ``endpoints`` are the URLs of
+    AWS-compatible services by name (``sqs``, ``kinesis``, ``dynamodb``), where ARNs of other accounts live. ``retry_first``
+    is the first wait after a failed batch; it doubles up to 60 times as much.
+    """
 
     acceptor: Acceptor
     checkpoints: Checkpoints
@@ -135,12 +195,23 @@ class Services:
     region: str = "us-east-1"
     account: str = "000000000000"
     clock: Callable[[], datetime] = utc_now
+    broker: Broker = _absent
+    invoker: Invoker = _absent
+    letters: Letters = _absent
+    claims: Claims = _absent
+    brokers: Callable[[str], Awaitable[Broker]] = _absent
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    retry_first: timedelta = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """What a module in ``sources/adapters`` declares as ``ADAPTER``: ``make`` takes a value of type ``configuration``."""
+    """What a module in ``sources/adapters`` declares as ``ADAPTER``: ``make`` takes a value of type ``configuration``.
+
+    ``watches``: it announces differences between what is there and what is remembered, as the suite of watchers checks.
+    """
 
     name: str
     configuration: type
     make: Callable[[Any, Services], Source]
+    watches: bool = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -66,8 +67,51 @@ class CallResult(Protocol):
     def xray(self) -> str: ...
 
 
+class StreamedCall(Protocol):
+    """An answer that arrives in pieces. Iterating gives its chunks and ends when the function has ended.
+
+    ``content_type`` is what the runtime said, empty where it said nothing. ``error_code`` (``Unhandled``,
+    ``Sandbox.Timedout``, ``Runtime.TruncatedResponse`` …), ``error_details`` (JSON) and ``log_tail`` are known after the
+    last chunk; the code is empty when all went well.
+    """
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def executed_version(self) -> str: ...
+    @property
+    def xray(self) -> str: ...
+    @property
+    def error_code(self) -> str: ...
+    @property
+    def error_details(self) -> bytes: ...
+    @property
+    def log_tail(self) -> bytes: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
 class Front(Protocol):
     """See :class:`fnrunner.invoke.front.Front`. Its errors carry code, status and message key."""
+
+    def stream(
+        self,
+        ref: FunctionRef,
+        payload: bytes,
+        *,
+        client_context: str = ...,
+        log_tail: bool = ...,
+        xray: str = ...,
+        trace: Mapping[str, str] = ...,
+        source: str = ...,
+        trigger: str = ...,
+    ) -> AbstractAsyncContextManager[StreamedCall]:
+        """Entered when the first chunk, or the end, is there. Leaving early makes the function's work stop.
+
+        While nobody iterates the function is held back: memory is bounded everywhere. Raises as ``call`` does.
+        """
 
     async def call(
         self,
@@ -78,6 +122,8 @@ class Front(Protocol):
         log_tail: bool = ...,
         xray: str = ...,
         trace: Mapping[str, str] = ...,
+        source: str = ...,
+        trigger: str = ...,
     ) -> CallResult: ...
 
     async def accept(

@@ -20,7 +20,7 @@ from sources.checkpoints import StoredCheckpoints
 from sources.errors import NotAccepted, Refused
 from sources.lease import StoredLease
 from sources.notification_filter import Notification as Wish
-from sources.source import Health, Services, Source, SourceEvent
+from sources.source import Adapter, Health, Services, Source, SourceEvent
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class SourcesRole:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._adapter = registry.adapters()["s3"]
+        self._adapter = registry.adapters(Adapter)["s3"]
         self._watchers: dict[str, Source] = {}
         self._refused: dict[str, str] = {}
         self._follower = Follower(parts.catalogue, self._follow, "the file watchers")

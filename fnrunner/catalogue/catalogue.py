@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from fnrunner.catalogue import archive, buckets, constraint, event_invoke, functions
+from fnrunner.catalogue import archive, buckets, constraint, event_invoke, functions, triggers
 from fnrunner.catalogue.artifacts import Artifacts
 from fnrunner.catalogue.errors import ArtifactError, InvalidParameterValue, ValidationFailed
 from fnrunner.catalogue.functions import Page
@@ -291,6 +291,20 @@ class Catalogue:
         """By bucket, function and id; those of one ``bucket`` or one ``function`` where given."""
         found = await self._store.read(buckets.every_notification)
         return tuple(one for one in found if bucket in ("", one.bucket) and function in ("", one.function))
+
+    # Event source mappings, function URLs, schedules, topic subscriptions, HTTP routes.
+
+    async def change_triggers(self, work: Callable[[Connection], T]) -> T:
+        """Carry out ``work``, which reads and writes with :mod:`fnrunner.catalogue.triggers`, as one change."""
+        return await self._change(work)
+
+    async def get_trigger(self, type_: type[triggers.T], key: str) -> triggers.T:
+        """As it is in the store now. Raises NotFound."""
+        return await self._store.read(lambda connection: triggers.fetch(connection, type_, key))
+
+    async def list_triggers(self, type_: type[triggers.T]) -> list[triggers.T]:
+        """By id, as they are in the store now."""
+        return await self._store.read(lambda connection: triggers.of_type(connection, type_))
 
     async def _retag(self, name: str, change: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
         def work(connection: Connection) -> None:

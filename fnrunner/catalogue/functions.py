@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from fnrunner.catalogue import document
+from fnrunner.catalogue import document, triggers
 from fnrunner.catalogue.errors import FunctionExists, FunctionNotFound, PreconditionFailed, UnreservedConcurrencyTooLow
 from fnrunner.catalogue.validation import check_function
 from fnrunner.model import limits
@@ -118,6 +118,7 @@ def remove(connection: Connection, home: Home, name: str) -> frozenset[str]:
     connection.execute(delete(table).where(table.c.name == name))
     connection.execute(delete(event_invoke_config).where(event_invoke_config.c.function == name))
     connection.execute(delete(notification).where(notification.c.function == name))
+    triggers.remove_of_function(connection, name)
     return digests
 
 

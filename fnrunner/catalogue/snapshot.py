@@ -15,7 +15,8 @@ from types import MappingProxyType
 
 from sqlalchemy import BigInteger, Connection, String, cast, select
 
-from fnrunner.catalogue import buckets, document
+from fnrunner.catalogue import buckets, document, triggers
+from fnrunner.catalogue.triggers import T
 from fnrunner.model import limits
 from fnrunner.model.function import Bucket, EventInvokeConfig, Function, Notification
 from fnrunner.store.engine import Store
@@ -38,6 +39,11 @@ class Snapshot:
     configs: Configs = field(default_factory=lambda: MappingProxyType({}))
     buckets: tuple[Bucket, ...] = ()
     notifications: Notifications = field(default_factory=lambda: MappingProxyType({}))
+    triggers: triggers.Triggers = field(default_factory=lambda: MappingProxyType({}))
+
+    def of_type(self, type_: type[T]) -> Mapping[str, T]:
+        """Event source mappings, function URLs, schedules, subscriptions or routes, by id."""
+        return self.triggers.get(type_, {})
 
     def function(self, name: str, version: str = limits.LATEST) -> Function | None:
         return self.functions.get((name, version))
@@ -54,21 +60,25 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Change:
     """What differs between two snapshots. ``functions`` are the names of those that were added, removed, or changed in
-    any way, by their event-invoke configuration too; ``buckets`` says that buckets or notifications differ.
+    any way, by their event-invoke configuration too; ``buckets`` says that buckets or notifications differ;
+    ``triggers`` are the types of triggers that differ.
     """
 
     functions: frozenset[str]
     buckets: bool
+    triggers: frozenset[type] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.functions) or self.buckets
+        return bool(self.functions) or self.buckets or bool(self.triggers)
 
 
 def compare(before: Snapshot, after: Snapshot) -> Change:
     functions = {name for name, _ in _differing(before.functions, after.functions)}
     functions |= {name for name, _ in _differing(before.configs, after.configs)}
     same = (before.buckets, before.notifications) == (after.buckets, after.notifications)
-    return Change(frozenset(functions), not same)
+    types = before.triggers.keys() | after.triggers.keys()
+    differing = frozenset(t for t in types if before.triggers.get(t, {}) != after.triggers.get(t, {}))
+    return Change(frozenset(functions), not same, differing)
 
 
 def count_change(connection: Connection, store: Store, now: datetime) -> int:
@@ -111,6 +121,7 @@ def load(connection: Connection, known: Snapshot) -> Snapshot:
         MappingProxyType(configs),
         buckets.every_bucket(connection),
         MappingProxyType({bucket: tuple(found) for bucket, found in notifications.items()}),
+        triggers.every(connection),
     )
 
 

@@ -29,6 +29,13 @@ HANDLER_CHARS = 128
 TAGS = 50
 INIT_TIMEOUT = timedelta(seconds=10)
 OPEN_FILES = 1024
+STREAMED_CHUNK_BYTES = 128 * 1024
+"""The largest piece of a streamed answer, and what a worker holds of one before it stops reading. A streamed answer as a
+whole has no limit here, in size or in bandwidth; Lambda's are 200 MB, and 2 MB/s after the first 6 MB."""
+STREAMED_WINDOW = 16
+"""How many pieces of one streamed answer are on their way to whoever asked. It bounds what a slow reader costs."""
+STREAMED_FRAME_BYTES = 64 * 1024
+CONTENT_TYPE_CHARS = 256
 PROCESSES = 1024
 
 LATEST = "$LATEST"

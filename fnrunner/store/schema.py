@@ -63,12 +63,23 @@ notification = Table(
     comment="ids are the user's: two functions may use the same one",
 )
 
+trigger = Table(
+    "trigger",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("id", String(512), primary_key=True),
+    Column("function", String(64), nullable=False, index=True),
+    Column("document", Text, nullable=False),
+    comment="kind: mapping, url, schedule, subscription, route; document: the value as JSON",
+)
+
 broker_queue = Table(
     "broker_queue",
     metadata,
     Column("name", String(255), primary_key=True),
     Column("kind", String(16), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    Column("document", Text, nullable=False, server_default="{}"),
     comment="queues and streams that users created, so that they can be listed",
 )
 

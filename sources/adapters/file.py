@@ -244,4 +244,4 @@ class FileWatcher:
             log.warning("%s: the lease was not given back; it runs out: %s", self.name, error)
 
 
-ADAPTER = Adapter(name="s3", configuration=BucketWatch, make=FileWatcher)
+ADAPTER = Adapter(name="s3", configuration=BucketWatch, make=FileWatcher, watches=True)

@@ -22,6 +22,7 @@ from fnrunner.model.function import Bucket, Function, Notification
 from fnrunner.store.engine import Store
 from fnrunner.store.schema import seen_object
 from sources import registry
+from sources.source import Adapter
 
 HOME = Home()
 
@@ -131,14 +132,14 @@ async def test_watchers_are_made_by_the_adapter_that_was_found(
     catalogue: Catalogue, store: Store, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
-    found = registry.adapters()["s3"]
+    found = registry.adapters(Adapter)["s3"]
 
     def make(configuration: Any, services: Any) -> Any:
         made.append(configuration)
         return found.make(configuration, services)
 
     another = SimpleNamespace(configuration=found.configuration, make=make)
-    monkeypatch.setattr(registry, "adapters", lambda: {"s3": another})
+    monkeypatch.setattr(registry, "adapters", lambda kind: {"s3": another})
     parts = SimpleNamespace(
         settings=SimpleNamespace(buckets={}, home=HOME), store=store, catalogue=catalogue, front=front
     )

@@ -28,7 +28,7 @@ def _more(events: list[SourceEvent], than: int) -> bool:
 
 
 def test_every_adapter_has_a_rig_in_this_suite(adapter: str) -> None:
-    assert isinstance(adapters()[adapter], Adapter)
+    assert isinstance(adapters(Adapter)[adapter], Adapter)
     assert rig_of(adapter)
 
 

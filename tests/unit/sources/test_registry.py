@@ -9,7 +9,8 @@ import pytest
 
 from sources.adapters.file import BucketWatch
 from sources.errors import AdapterInvalid
-from sources.registry import adapters
+from sources.registry import adapters, declared
+from sources.source import Adapter
 
 PLUGIN = "from sources.source import Adapter\nADAPTER = Adapter({!r}, int, lambda configuration, services: None)\n"
 
@@ -34,19 +35,19 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 
 def test_the_file_watcher_is_found() -> None:
-    assert adapters()["s3"].configuration is BucketWatch
+    assert adapters(Adapter)["s3"].configuration is BucketWatch
 
 
 def test_a_file_in_the_folder_is_all_it_takes(package: Callable[[dict[str, str]], ModuleType]) -> None:
-    found = adapters(package({"two": PLUGIN.format("b"), "one": PLUGIN.format("a")}))
+    found = declared(package({"two": PLUGIN.format("b"), "one": PLUGIN.format("a")}))
     assert list(found) == ["a", "b"]
 
 
 def test_a_module_that_declares_no_adapter_is_refused(package: Callable[[dict[str, str]], ModuleType]) -> None:
     with pytest.raises(AdapterInvalid, match=r"plugins\.stray declares no ADAPTER"):
-        adapters(package({"stray": ""}))
+        declared(package({"stray": ""}))
 
 
 def test_two_adapters_of_one_name_are_refused(package: Callable[[dict[str, str]], ModuleType]) -> None:
     with pytest.raises(AdapterInvalid, match="'a'"):
-        adapters(package({"one": PLUGIN.format("a"), "two": PLUGIN.format("a")}))
+        declared(package({"one": PLUGIN.format("a"), "two": PLUGIN.format("a")}))
