@@ -13,6 +13,14 @@ The contract, which ``tests/conformance/broker`` checks of every implementation
     the publish fails, the delivery stays unsettled and the error is raised: settle it again, or let it be redelivered.
     **Order.** One publisher, one queue, one consumer with prefetch 1: first in, first out. A requeued message goes to
     the front of a classic queue; elsewhere its place is not promised.
+    **Streams.** Offsets begin at 0 and rise by one, for records published over AMQP 0-9-1, except that RabbitMQ leaves out a
+    number where it begins a new segment: a step of two is no loss. Subscribing with a number starts exactly at that record;
+    where retention has dropped it, at the first there is; beyond the end it waits there, and the next record comes: the
+    offset of what comes first shows either. (RabbitMQ does not say that a number is beyond the end: finding out takes about
+    four seconds.) Subscribing with a time passes over no record that arrived at or after it, and may deliver earlier ones:
+    those of the same second, and of the same chunk of the stream. A record keeps its properties and its headers, lists and
+    tables apart, which RabbitMQ 3 drops. Nobody is told when a record arrived: whoever needs that asks publishers for a
+    ``timestamp``, and takes the time of delivery for a record without.
     **Recovery.** After a lost connection, subscriptions come back by themselves, exclusive queues included.
     **Durability.** A persistent message that was confirmed on a quorum queue or a stream survives ``kill -9`` of
     the broker and of the process. (RabbitMQ 3.10 needs about a second until a new quorum queue itself is on disk.)
@@ -83,6 +91,16 @@ class Delivery(Protocol):
         """It was delivered before and not settled: that consumer died, lost its connection, or gave it back."""
 
     @property
+    def failures(self) -> int:
+        """How many earlier deliveries of this message failed, as far as the broker says; 0 for the first.
+
+        A quorum queue counts every delivery that was given back (``requeue``), lost with its consumer or cut off by a crash,
+        on RabbitMQ 4.3 only the latter two; a crash may count one more. A copy starts at 0 again, and so does a dead letter,
+        except that on RabbitMQ 4 it may come with the count of the queue where it died. Any other queue, and a stream, says 1
+        when ``redelivered``, else 0.
+        """
+
+    @property
     def offset(self) -> int | None:
         """The position on a stream; None on a queue."""
 
@@ -99,7 +117,7 @@ class Delivery(Protocol):
         """Send it to its queue's dead-letter exchange as it is, or drop it where there is none."""
 
     async def retry_later(self, message: Message, delay: timedelta) -> None:
-        """Publish ``message`` so that it reaches this queue after ``delay`` (zero: now), then ack. Raises DelayUnknown."""
+        """Publish ``message`` so that it reaches this queue after ``delay``, then ack. See ``publish_later``."""
 
     async def dead_letter(self, message: Message, routing_key: str) -> None:
         """Publish ``message`` to :data:`broker.names.DEAD`, then ack."""
@@ -120,6 +138,14 @@ class Subscription(Protocol):
     def queue(self) -> str: ...
     @property
     def prefetch(self) -> int: ...
+
+    @property
+    def lost(self) -> str:
+        """Why nothing comes, where that is because the queue does not exist now; empty otherwise, and after ``cancel``.
+
+        Once the queue is made again consuming goes on by itself and this is empty. A stream is then another stream: it is read
+        from its first record, which has offset 0 again.
+        """
 
     async def set_prefetch(self, prefetch: int) -> None:
         """Change how many deliveries may be unsettled; 0 pauses. Deliveries that are out stay valid."""
@@ -166,7 +192,10 @@ class Broker(Protocol):
     async def close(self) -> None: ...
 
     async def declare(self, topology: Topology) -> None:
-        """Make it exist; nothing changes where it exists already. Raises TopologyConflict, Unavailable."""
+        """Make it exist; nothing changes where it exists already. Raises TopologyConflict, QueueNotFound, Unavailable.
+
+        A topology may have bindings alone: of the queues in them only the names need to be known.
+        """
 
     async def delete(self, topology: Topology) -> None:
         """Delete its queues with what is in them, and its exchanges. What does not exist is passed over."""
@@ -177,7 +206,13 @@ class Broker(Protocol):
         """Confirmed and mandatory. Raises Unroutable, Refused, MessageTooLarge, Blocked, Unavailable, Closed."""
 
     async def publish_later(self, message: Message, *, queue: str, delay: timedelta) -> None:
-        """Publish so that it reaches ``queue`` after ``delay`` (zero: now). Raises as ``publish``, and DelayUnknown."""
+        """Publish so that it reaches ``queue`` after ``delay`` (zero: now). Raises as ``publish``, and DelayUnknown.
+
+        Known are the delays that this client was made with, and every other whose queue it has declared: ``declare(
+        delay_queue(delay))``. The way back is a binding of the queue, which those of a function have; for any other queue
+        declare ``Topology(bindings=(Binding(names.DUE, queue, queue),))`` once, which does not touch the queue itself. What is
+        due for a queue without it, or for one that is gone by then, ends with :data:`broker.names.ORPHANS`.
+        """
 
     async def subscribe(
         self, queue: str, on_delivery: OnDelivery, *, prefetch: int, offset: Offset | None = None

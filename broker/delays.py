@@ -18,6 +18,19 @@ def ladder(retry_delays: Iterable[timedelta], backoff: Iterable[timedelta] = BAC
     return tuple(sorted({d for d in (*retry_delays, *backoff) if d > timedelta(0)}))
 
 
+def unknown_delay(delay: timedelta, known: Iterable[timedelta]) -> str:
+    """What is wrong and what to do when there is no queue for ``delay``.
+
+    >>> unknown_delay(timedelta(seconds=7), [timedelta(seconds=1)])
+    'no delay queue is 7 s long; there are: 1. Declare it with `delay_queue` before it is used'
+    """
+    lengths = ", ".join(f"{d.total_seconds():g}" for d in sorted(known)) or "none"
+    return (
+        f"no delay queue is {delay.total_seconds():g} s long; there are: {lengths}. "
+        "Declare it with `delay_queue` before it is used"
+    )
+
+
 def milliseconds(delay: timedelta) -> int:
     """A delay as the whole number of milliseconds that the wire carries."""
     return delay // timedelta(milliseconds=1)

@@ -51,6 +51,8 @@ class Envelope:
     ``redrives`` counts redrives from the dead letters. ``invoked_arn`` is the ARN the caller named. ``source``
     says where it came from (``api``, ``s3:BUCKET``), ``trigger`` is OpenTelemetry's ``faas.trigger``.
     ``client_context`` is the decoded JSON text. ``trace`` holds the W3C headers, ``xray`` Lambda's own.
+    ``streamed``: whoever asked takes the answer in pieces as they come (see :mod:`broker.reply`); a worker that does not
+    know this field answers whole, which is an answer too.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Envelope:
     trigger: str = "other"
     client_context: str = ""
     log_tail: bool = False
+    streamed: bool = False
     xray: str = ""
     trace: Mapping[str, str] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
@@ -78,7 +81,7 @@ _ATTEMPT_FIELDS = tuple(f.name for f in fields(Attempt))
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "id": str, "function": str, "payload": bytes, "accepted_at_ms": int, "qualifier": str, "invoked_arn": str,
     "attempt": int, "throttles": int, "redrives": int, "suspect": bool, "source": str, "trigger": str,
-    "client_context": str, "log_tail": bool, "xray": str, "trace": dict,
+    "client_context": str, "log_tail": bool, "streamed": bool, "xray": str, "trace": dict,
 }  # fmt: skip
 
 

@@ -79,7 +79,7 @@ class RequestReturned(BrokerError):
 
 
 class DelayUnknown(BrokerError):
-    """No delay queue is that long. Give the delay to the broker when it is made: each fixed delay is a queue."""
+    """No delay queue is that long. Each fixed delay is a queue: declare it with `delay_queue` before it is used."""
 
 
 class EnvelopeError(BrokerError):
@@ -92,6 +92,10 @@ class EnvelopeMalformed(EnvelopeError):
 
 class EnvelopeTooNew(EnvelopeError):
     """The envelope has a version that this release does not read. Upgrade this process first."""
+
+
+class ForeignBroker(BrokerError):
+    """This broker is somebody else's: fnrunner consumes from it and publishes to it, and makes nothing there."""
 
 
 class AskerGone(BrokerError):

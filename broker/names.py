@@ -29,7 +29,11 @@ CONTROL = f"{PREFIX}.control"
 """Fanout exchange of control events: every process hears every event."""
 
 NODE_HEADER = "x-fnrunner-node"
-"""Header of a request: the node that waits for its replies."""
+"""Header of a request: the node that waits for its replies. Header of a reply that is not the last and of a probe, where
+the request has a window: the node that sends it."""
+
+WINDOW_HEADER = "x-fnrunner-window"
+"""Header of a request: how many replies may be on their way to the asker and not yet yielded."""
 
 
 def events(function: str) -> str:
@@ -65,6 +69,11 @@ def permits(name: str) -> str:
 def control(node: str) -> str:
     """The exclusive queue where a node hears control events."""
     return f"{PREFIX}.control.{node}"
+
+
+def topic(subscription: str) -> str:
+    """The quorum queue of one subscription to a topic: what was published and its function has not been given yet."""
+    return f"{PREFIX}.topic.{subscription}"
 
 
 def function_of(queue: str) -> str | None:

@@ -1,5 +1,9 @@
 """What a worker answers to a synchronous request: a versioned msgpack map, like the envelope.
 
+A request that asks for a stream is answered by any number of CHUNK replies and then one of the other kinds, which is the
+last and says how it ended: ANSWER with an empty payload, or ERROR with the error's JSON. A worker may also answer such a
+request at once by a single ANSWER with the whole payload. Only whoever asks for a stream ever gets a CHUNK.
+
 >>> decode(encode(Reply(payload=b"1", version="$LATEST"))).payload
 b'1'
 """
@@ -18,9 +22,12 @@ VERSION = 1
 
 
 class ReplyKind(Enum):
-    """ANSWER: the function answered; ERROR: the function failed; THROTTLED: no slot; FAULT: fnrunner failed."""
+    """ANSWER: the function answered; CHUNK: a piece of its answer, more follows; ERROR: the function failed;
+    THROTTLED: no slot; FAULT: fnrunner failed.
+    """
 
     ANSWER = "answer"
+    CHUNK = "chunk"
     ERROR = "error"
     THROTTLED = "throttled"
     FAULT = "fault"
@@ -28,8 +35,9 @@ class ReplyKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``payload`` is what the client sees. ``code`` is the throttle's reason or the fault's type, ``message`` its text.
-    ``version`` is the version that ran; ``log_tail`` the last 4 KB of its log when that was asked for.
+    """``payload`` is what the client sees. ``code`` is the throttle's reason or the error's or fault's type, ``message``
+    its text. ``version`` is the version that ran; ``log_tail`` the last 4 KB of its log when that was asked for.
+    ``content_type`` is what the function said of a streamed answer. Of the chunks only the first tells version and type.
     """
 
     payload: bytes = b""
@@ -38,9 +46,12 @@ class Reply:
     code: str = ""
     message: str = ""
     log_tail: bytes = b""
+    content_type: str = ""
 
 
-_TYPES: dict[str, type] = {"payload": bytes, "version": str, "code": str, "message": str, "log_tail": bytes}
+_TYPES: dict[str, type] = {
+    "payload": bytes, "version": str, "code": str, "message": str, "log_tail": bytes, "content_type": str,
+}  # fmt: skip
 _DEFAULTS = {f.name: f.default for f in fields(Reply)}
 
 

@@ -109,6 +109,15 @@ def delay_queue(delay: timedelta) -> Topology:
     )
 
 
+def delays_of(topology: Topology) -> frozenset[timedelta]:
+    """The fixed delays whose queues are part of it, as :func:`delay_queue` makes them.
+
+    >>> delays_of(delay_queue(timedelta(seconds=7)) + Topology(queues=(Queue("q", ttl=timedelta(seconds=8)),)))
+    frozenset({datetime.timedelta(seconds=7)})
+    """
+    return frozenset(q.ttl for q in topology.queues if q.ttl is not None and q.name == names.delay(milliseconds(q.ttl)))
+
+
 def function_queues(function: str) -> Topology:
     """The queues of one function: its events, its requests and its dead letters."""
     events, requests, dead = names.events(function), names.requests(function), names.dead(function)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from fnrunner.model.arn import Home
 
@@ -40,7 +40,9 @@ class Settings:
     the last one repeats. ``sync_wait`` is how long a synchronous call of an uncapped function may wait for room.
     ``health_port`` is where a worker or a sources process answers /readyz. ``idle_timeout`` is how long an unused
     environment is kept. ``connect_timeout`` is how long one try to reach RabbitMQ may take at the start.
-    ``history``: how long logs and finished events are kept.
+    ``history``: how long logs and finished events are kept. ``aws_endpoints`` are URLs of AWS-compatible services by name,
+    where ARNs of other accounts live; ``brokers`` are URLs of other RabbitMQ brokers by the name that an ARN has.
+    ``credentials_file`` holds the access keys of those who may call function URLs with AWS_IAM.
     """
 
     data_dir: Path
@@ -65,6 +67,9 @@ class Settings:
     trust_network: bool = False
     health_port: int | None = None
     connect_timeout: timedelta = timedelta(seconds=30)
+    aws_endpoints: Mapping[str, str] = field(default_factory=dict, repr=False)
+    brokers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    credentials_file: Path | None = None
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
@@ -98,9 +103,32 @@ class Settings:
         return self.store_url or f"sqlite:///{self.data_dir / 'store.sqlite'}"
 
     @property
+    def virtual_hosts(self) -> Mapping[str, str]:
+        """Of every broker that an ARN of Amazon MQ can name, the own one included."""
+        return {name: virtual_host(url) for name, url in {OWN_BROKER: self.broker_url, **self.brokers}.items()}
+
+    @property
     def artifacts(self) -> Path:
         """The directory of artifacts."""
         return Path(urlsplit(self.artifacts_url).path) if self.artifacts_url else self.data_dir / "artifacts"
+
+    @property
+    def credentials(self) -> Path:
+        """The file of access keys, which need not exist."""
+        return self.credentials_file or self.data_dir / "credentials"
+
+
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+
+
+def virtual_host(url: str) -> str:
+    """The virtual host that a broker's URL leads to.
+
+    >>> [virtual_host(url) for url in ("embedded:", "amqp://h", "amqp://h,i:1/", "amqp://u:p@h/shop%2Fone?x=1")]
+    ['/', '/', '/', 'shop/one']
+    """
+    _, _, rest = url.partition("://")
+    return unquote(rest.partition("/")[2].partition("?")[0]) or "/"
 
 
 def _seconds(text: str) -> timedelta:
@@ -164,6 +192,59 @@ def parse_buckets(text: str) -> dict[str, str]:
     return {name: str(Path(directory).absolute()) for name, directory in pairs.items()}
 
 
+def parse_endpoints(text: str) -> dict[str, str]:
+    """``sqs=http://…,…`` as a mapping of services to URLs. Raises ValueError.
+
+    >>> parse_endpoints("sqs=http://localhost:4566,kinesis=https://kinesis.test/")
+    {'sqs': 'http://localhost:4566', 'kinesis': 'https://kinesis.test'}
+    """
+    found: dict[str, str] = {}
+    for service, url in _named(text, r"https?://"):
+        if service not in AWS_SERVICES:
+            raise ValueError(f"{service} is none of {', '.join(AWS_SERVICES)}")
+        parts = urlsplit(url)
+        if not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(f"the URL of {service} has the form http://HOST:PORT, without user, password and query")
+        found[service] = url.rstrip("/")
+    return found
+
+
+def parse_brokers(text: str) -> dict[str, str]:
+    """``name=amqp://…,…`` as a mapping of names to URLs, each of which may name several hosts. Raises ValueError.
+
+    >>> parse_brokers("orders=amqp://one,two:5673/shop,legacy=amqps://three")
+    {'orders': 'amqp://one,two:5673/shop', 'legacy': 'amqps://three'}
+    """
+    found = dict(_named(text, r"amqps?://"))
+    for name, url in found.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", name):
+            raise ValueError(f"{name!r} is no broker name: 1 to 50 of a-z A-Z 0-9 - _")
+        if name == OWN_BROKER:
+            raise ValueError(f"{OWN_BROKER} is the name of the own broker, which FNRUNNER_BROKER_URL names")
+        hosts = re.split(r"[/?]", url.partition("://")[2])[0].rpartition("@")[2]
+        if not all(_HOST.fullmatch(host.strip()) for host in hosts.split(",")):
+            raise ValueError(f"the URL of {name} has something else than hosts where they belong")
+    return found
+
+
+def _named(text: str, scheme: str) -> list[tuple[str, str]]:
+    """``name=URL`` pairs; a comma ends one only where another begins. No URL is in an error: it may hold a password."""
+    pairs = []
+    for number, part in enumerate(re.split(rf",\s*(?=[^,=/]+={scheme})", text.strip().rstrip(",")), 1):
+        name, _, url = part.strip().partition("=")
+        if not name or not re.match(rf"{scheme}[^\s]+\Z", url):
+            raise ValueError(f"entry {number} is not name=URL")
+        pairs.append((name, url))
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a name is there twice")
+    return pairs
+
+
+AWS_SERVICES = ("sqs", "kinesis", "dynamodb")
+"""Those whose ARNs of other accounts can be read through an endpoint."""
+OWN_BROKER = "fnrunner"
+"""The own broker's name in ARNs of Amazon MQ."""
+
 _DURATION = "a number of seconds"
 _READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "FNRUNNER_DATA_DIR": ("data_dir", lambda text: Path(text).absolute(), "a directory"),
@@ -185,6 +266,8 @@ _READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "FNRUNNER_ZONE": ("zone", _matching(r"[A-Za-z0-9._-]{1,64}"), "a label of letters, digits, . _ -"),
     "FNRUNNER_SANDBOX": ("sandbox", _one_of("auto", "process"), "auto or process"),
     "FNRUNNER_BUCKETS": ("buckets", parse_buckets, "name=dir,…"),
+    "FNRUNNER_AWS_ENDPOINTS": ("aws_endpoints", parse_endpoints, "sqs=http://…,kinesis=…,dynamodb=…"),
+    "FNRUNNER_BROKERS": ("brokers", parse_brokers, "name=amqp://…,…"),
     "FNRUNNER_SYNC_WAIT_S": ("sync_wait", _seconds, _DURATION),
     "FNRUNNER_IDLE_TIMEOUT_S": ("idle_timeout", _seconds, _DURATION),
     "FNRUNNER_DRAIN_TIMEOUT_S": ("drain_timeout", _seconds, _DURATION),
@@ -192,9 +275,10 @@ _READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "FNRUNNER_CONNECT_TIMEOUT_S": ("connect_timeout", _seconds, _DURATION),
     "FNRUNNER_HEALTH_PORT": ("health_port", _whole(0, 65_535), "a port, 0 to 65535"),
     "FNRUNNER_TRUST_NETWORK": ("trust_network", lambda text: _one_of("0", "1")(text) == "1", "0 or 1"),
+    "FNRUNNER_CREDENTIALS_FILE": ("credentials_file", lambda text: Path(text).absolute(), "a file"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("otlp_endpoint", _matching(r"https?://.+"), "http://… or https://…"),
 }
-_SECRET = {"FNRUNNER_BROKER_URL", "FNRUNNER_STORE_URL"}
+_SECRET = {"FNRUNNER_BROKER_URL", "FNRUNNER_STORE_URL", "FNRUNNER_BROKERS", "FNRUNNER_AWS_ENDPOINTS"}
 _ELSEWHERE = {"FNRUNNER_ENDPOINT_URL"}
 
 

@@ -89,7 +89,7 @@ def _wildcard(operand: Any, where: str) -> Test:
             if (found := value.find(part, at, end)) < 0:
                 return False
             at = found + len(part)
-        return at <= end and value.endswith(last)
+        return value.endswith(last)
 
     return matches
 
@@ -129,7 +129,7 @@ def _numeric(operand: Any, where: str) -> Test:
 
 
 def _limit(name: Any, limit: Any, where: str) -> tuple[str, float]:
-    if name not in _ORDER:
+    if not isinstance(name, str) or name not in _ORDER:
         raise InvalidPattern(f"{where}: {name!r} is none of {' '.join(_ORDER)}")
     if not isinstance(limit, Number):
         raise InvalidPattern(f"{where}: {name!r} takes a number")

@@ -36,6 +36,10 @@ class InvalidPattern(SourcesError, ValueError):
     """The filter pattern is not one. Correct it where the message points; the event pattern language says what it may be."""
 
 
+class InvalidSchedule(Misconfigured):
+    """The schedule is not one. Write rate(5 minutes), cron(0 12 * * ? *) or at(2030-01-31T12:00:00)."""
+
+
 class RootLost(SourcesError):
     """The bucket's directory is gone, or another is in its place. Mount or create it again; nothing is removed meanwhile."""
 

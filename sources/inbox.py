@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sources.mapping import EventSourceMapping
@@ -31,7 +31,8 @@ class Received:
     """One message. ``id`` is what a partial batch response names. ``event`` is the message as the function sees it.
 
     ``data`` is its body, for filters. ``group`` is its message group (FIFO), empty without; messages of one group are
-    handled one batch after the other, in order. ``handle`` is the adapter's own.
+    handled one batch after the other, in order. ``handle`` is the adapter's own. After ``expires`` its sender does not want
+    it handled any more; None: always.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Received:
     handle: Any
     group: str = ""
     traceparent: str = ""
+    expires: datetime | None = None
 
 
 class Inbox(Protocol):
@@ -54,16 +56,25 @@ class Inbox(Protocol):
     def visibility(self) -> timedelta:
         """How long a message that failed stays away before it comes again."""
 
+    @property
+    def trouble(self) -> str:
+        """What a person should mend although messages come, with the remedy; empty when there is nothing."""
+
     async def receive(self, limit: int, wait: timedelta) -> Sequence[Received]:
-        """At most ``limit`` messages. Raises SourceUnavailable, SourceMissing."""
+        """At most ``limit`` messages. A limit of zero says that none are wanted for now, and returns at once.
+
+        Cancelling it loses nothing: what had come is received next, or goes back with ``close``.
+        Raises SourceUnavailable, SourceMissing.
+        """
 
     async def delete(self, messages: Sequence[Received]) -> None:
         """They are done with. Raises SourceUnavailable: nothing is lost, they come again."""
 
-    async def release(self, messages: Sequence[Received], *, failed: bool) -> None:
-        """They come again: after the visibility timeout, counted, when they ``failed``; at once and uncounted otherwise.
+    async def release(self, messages: Sequence[Received], *, failed: bool, reason: str = "") -> None:
+        """They come again: after the visibility timeout, counted, when they ``failed``; at once otherwise, and uncounted
+        where the source can do that. ``reason`` says why, for whoever finds them in a dead-letter queue.
 
-        Messages of a group keep their order. Raises SourceUnavailable.
+        Messages of a group keep their order. Raises SourceUnavailable: call again with the same, nothing is done twice.
         """
 
     def payload(self, messages: Sequence[Received]) -> bytes:

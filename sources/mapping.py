@@ -101,6 +101,11 @@ class EventSourceMapping:
         return self.topic if self.kind is Kind.KAFKA else name_of(self.source_arn)
 
     @property
+    def trigger(self) -> str:
+        """OpenTelemetry's ``faas.trigger``."""
+        return "datasource" if self.kind.is_stream else "pubsub"
+
+    @property
     def label(self) -> str:
         """The ``source`` of its invocations in traces, metrics and the ledger: ``kinesis:clicks``."""
         return f"{self.kind.value}:{self.source_name}"

@@ -54,12 +54,20 @@ class _Leaf:
 
     def holds(self, candidate: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
         value = candidate.get(self.path[-1], _NOTHING)
-        if isinstance(value, str) and value in self.exact:
-            return True
+        if type(value) in _SCALARS:
+            return self._fits(value)
         for each in _values(value):
-            if isinstance(each, _SCALARS) and (each in self.exact or any(test(each) for test in self.tests)):
+            if isinstance(each, _SCALARS) and self._fits(each):
                 return True
         return self.absent and not _anything_at(event, self.path)
+
+    def _fits(self, value: Any) -> bool:
+        if value in self.exact:
+            return True
+        for test in self.tests:  # noqa: SIM110  -- loops, here and below: generators would double the time
+            if test(value):
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,10 @@ class _Object:
     conditions: tuple[_Condition, ...]
 
     def holds(self, candidate: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-        found = [each for each in _values(candidate.get(self.key, _NOTHING)) if isinstance(each, Mapping)]
+        value = candidate.get(self.key, _NOTHING)
+        if type(value) is dict:
+            return _all_hold(self.conditions, value, event)
+        found = [each for each in _values(value) if isinstance(each, Mapping)]
         return any(_all_hold(self.conditions, each, event) for each in found or (_NOTHING,))
 
 
@@ -209,7 +220,10 @@ def _where(path: tuple[str, ...]) -> str:
 
 
 def _all_hold(conditions: tuple[_Condition, ...], candidate: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-    return all(condition.holds(candidate, event) for condition in conditions)
+    for condition in conditions:  # noqa: SIM110
+        if not condition.holds(candidate, event):
+            return False
+    return True
 
 
 def _values(value: Any) -> Iterator[Any]:

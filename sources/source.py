@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from broker.broker import Broker
 from sources.invocation import Invoker, Letters
+from sources.queue_attributes import QueueAttributes
 from sources.snapshot import Change, Remembered, Root
 
 NO_COUNTS: Mapping[str, int] = MappingProxyType({})
@@ -169,6 +170,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+async def default_attributes(queue: str) -> QueueAttributes:
+    """Of a queue about which nothing is stored."""
+    return QueueAttributes()
+
+
 class _Absent:
     """Stands for a service that nobody handed in; using it names what is missing."""
 
@@ -186,7 +192,8 @@ class Services:
     Pollers use ``broker`` (the own one), ``invoker``, ``letters`` and ``claims``. ``brokers`` makes a started client of
     another RabbitMQ by its name in the settings (raises Misconfigured for an unknown one); ``endpoints`` are the URLs of
     AWS-compatible services by name (``sqs``, ``kinesis``, ``dynamodb``), where ARNs of other accounts live. ``retry_first``
-    is the first wait after a failed batch; it doubles up to 60 times as much.
+    is the first wait after a failed batch; it doubles up to 60 times as much. ``queue_attributes`` are those of a queue of
+    the own broker (raises CheckpointsUnavailable); ``virtual_hosts`` are those of the brokers, by the brokers' names.
     """
 
     acceptor: Acceptor
@@ -202,6 +209,8 @@ class Services:
     brokers: Callable[[str], Awaitable[Broker]] = _absent
     endpoints: Mapping[str, str] = field(default_factory=dict)
     retry_first: timedelta = timedelta(seconds=1)
+    queue_attributes: Callable[[str], Awaitable[QueueAttributes]] = default_attributes
+    virtual_hosts: Mapping[str, str] = field(default_factory=lambda: {"fnrunner": "/"})
 
 
 @dataclass(frozen=True, slots=True)

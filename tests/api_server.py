@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from broker.embedded import EmbeddedBroker
 from fnrunner.api.app import create_app
 from fnrunner.api.code_link import CodeLinks
 from fnrunner.api.services import Health, Services
+from fnrunner.app.connection import Connection
 from fnrunner.catalogue import Artifacts, Catalogue
 from fnrunner.delivery.audit import Audit
 from fnrunner.delivery.dead_letters import DeadLetters
@@ -67,14 +68,41 @@ class Result:
 
 
 @dataclass
+class Streamed:
+    """What the scripted front streams: see fnrunner.api.services.StreamedCall. An event among the chunks is waited for."""
+
+    chunks: Sequence[bytes | asyncio.Event] = (b"one", b"two")
+    content_type: str = "text/plain"
+    error_code: str = ""
+    error_details: bytes = b""
+    log_tail: bytes = b""
+    executed_version: str = "$LATEST"
+    xray: str = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0"
+    request_id: str = "8f507cfc-xmpl-4697-b07a-ac58fc914c95"
+    taken: int = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self.chunks:
+            if isinstance(chunk, bytes):
+                self.taken += 1
+                yield chunk
+            else:
+                await chunk.wait()
+
+
+@dataclass
 class ScriptedFront:
-    """Answers ``result`` (or what it makes of the payload) or raises ``error``; remembers what it was asked."""
+    """Answers ``result`` (or what it makes of the payload), streams ``streamed``, or raises ``error``; remembers what it
+    was asked, and the streams that were left (complete or not) in ``left``.
+    """
 
     catalogue: Catalogue
     result: Callable[[bytes], Result] = lambda payload: Result(payload=payload)
     error: Exception | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     gate: asyncio.Event | None = None
+    streamed: Callable[[bytes], Streamed] = lambda payload: Streamed()
+    left: list[Streamed] = field(default_factory=list)
 
     async def check(self, ref: FunctionRef) -> Function:
         function = self.catalogue.lookup(ref.name) if ref.qualifier in ("", "$LATEST") else None
@@ -91,9 +119,31 @@ class ScriptedFront:
         log_tail: bool = False,
         xray: str = "",
         trace: Mapping[str, str] = {},
+        source: str = "api",
+        trigger: str = "http",
     ) -> Result:
         await self._asked("call", ref, client_context=client_context, log_tail=log_tail, xray=xray, trace=dict(trace))
         return self.result(checked(payload, asynchronous=False))
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        ref: FunctionRef,
+        payload: bytes,
+        *,
+        client_context: str = "",
+        log_tail: bool = False,
+        xray: str = "",
+        trace: Mapping[str, str] = {},
+        source: str = "api",
+        trigger: str = "http",
+    ) -> AsyncIterator[Streamed]:
+        await self._asked("stream", ref, client_context=client_context, log_tail=log_tail, xray=xray, trace=dict(trace))
+        answer = self.streamed(checked(payload, asynchronous=False))
+        try:
+            yield answer
+        finally:
+            self.left.append(answer)
 
     async def accept(
         self,
@@ -212,7 +262,7 @@ class ApiServer:
                     self.app,
                     log_level="error",
                     lifespan="off",
-                    http="httptools",
+                    http=Connection,
                     ws="none",
                     timeout_graceful_shutdown=5,
                 )

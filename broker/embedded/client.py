@@ -7,15 +7,15 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from broker import names
 from broker.broker import PUBLISH_TIMEOUT, Offset, OnDelivery, QueueDepth, State, Status
-from broker.delays import milliseconds
-from broker.embedded.asking import Asker
+from broker.delays import milliseconds, unknown_delay
+from broker.embedded.asking import Answering, Asker
 from broker.embedded.delivery import (
     EmbeddedDelivery,
     EmbeddedSubscription,
@@ -28,7 +28,7 @@ from broker.embedded.permits import ClientPermits, Counter, HeldPermit
 from broker.embedded.values import Session
 from broker.errors import Closed, DelayUnknown, MessageTooLarge, Unavailable
 from broker.message import Message
-from broker.topology import Topology, foundation
+from broker.topology import Topology, delays_of, foundation
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """As RabbitMQ's default ``max_message_size``."""
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class EmbeddedBroker:
     """See :class:`broker.broker.Broker`. ``directory`` is made when missing and belongs to one process at a time.
 
-    ``delays`` are the fixed delays that ``retry_later`` and ``publish_later`` know. ``max_pages`` bounds the
+    ``delays`` are the fixed delays there shall be from the start. ``max_pages`` bounds the
     journal file, in pages of 8 KiB; without it the disk does.
     """
 
@@ -59,6 +59,8 @@ class EmbeddedBroker:
         self._node = f"{name or f'{socket.gethostname()}-{os.getpid()}'}-{secrets.token_hex(4)}"
         self._session = Session(self._node)
         self._asker = Asker(self)
+        self._answering = Answering(self)
+        self._delays = set(hub.delays)
         self._permits: set[HeldPermit] = set()
         self._listeners: dict[object, Callable[[Message], None]] = {}
         self._started = self._closed = False
@@ -109,6 +111,7 @@ class EmbeddedBroker:
             permit.lose()
         self._permits.clear()
         self._asker.close()
+        self._answering.close()
         self.hub.engine.close_session(self._session)
         self.hub.wake()
         await self.hub.leave(self)
@@ -126,14 +129,15 @@ class EmbeddedBroker:
     async def declare(self, topology: Topology) -> None:
         hub = self.require_open()
         future: asyncio.Future[None] = hub.loop.create_future()
-        if hub.engine.declare(topology, self._session, partial(resolve, future)):
-            hub.wake()
-            return
+        exists = hub.engine.declare(topology, self._session, partial(resolve, future))
         hub.wake()
-        await hub.confirmed(future, PUBLISH_TIMEOUT)
+        if not exists:
+            await hub.confirmed(future, PUBLISH_TIMEOUT)
+        self._delays |= delays_of(topology)
 
     async def delete(self, topology: Topology) -> None:
         hub = self.require_open()
+        self._delays -= delays_of(topology)
         future: asyncio.Future[None] = hub.loop.create_future()
         hub.engine.delete(topology, partial(resolve, future))
         hub.wake()
@@ -172,14 +176,12 @@ class EmbeddedBroker:
         await self.publish(message, exchange=exchange, routing_key=routing_key)
 
     def way_back(self, queue: str, delay: timedelta) -> tuple[str, str]:
-        """Exchange and routing key that reach ``queue`` after ``delay``. Raises DelayUnknown, Unroutable."""
-        hub = self.require_open()
-        if delay == timedelta(0):
+        """Exchange and routing key that reach ``queue`` after ``delay``. Raises DelayUnknown."""
+        self.require_open()
+        if delay <= timedelta(0):
             return "", queue
-        if delay not in hub.delays:
-            known = ", ".join(f"{d.total_seconds():g}" for d in hub.delays)
-            raise DelayUnknown(f"no delay queue is {delay.total_seconds():g} s long; there are: {known or 'none'}")
-        hub.engine.return_path(queue)
+        if delay not in self._delays:
+            raise DelayUnknown(unknown_delay(delay, self._delays))
         return names.delay(milliseconds(delay)), queue
 
     def check_size(self, message: Message) -> None:
@@ -216,13 +218,21 @@ class EmbeddedBroker:
 
     # --- requests, broadcasts, permits
 
-    def request(self, message: Message, *, queue: str, room: timedelta, timeout: timedelta) -> AsyncIterator[Message]:
-        return self._asker.ask(message, queue=queue, room=room, timeout=timeout)
+    def request(
+        self, message: Message, *, queue: str, room: timedelta, timeout: timedelta, window: int = 0
+    ) -> AsyncGenerator[Message]:
+        return self._asker.ask(message, queue=queue, room=room, timeout=timeout, window=window)
 
     async def reply(self, to: Message, message: Message, *, last: bool = True) -> None:
-        for client in self.require_open().clients.values():
+        hub = self.require_open()
+        if names.WINDOW_HEADER in to.headers:
+            await self._answering.admit(to, last)
+        for client in hub.clients.values():
             if to.reply_to == names.replies(client.node):
                 client.hear_reply(to.correlation_id, message, last)
+
+    def abandoned(self, to: Message) -> asyncio.Event:
+        return self._answering.abandoned(to)
 
     def hear_reply(self, correlation_id: str | None, message: Message, last: bool) -> None:
         """Called by the client that replies."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from broker import names
 from broker.broker import PUBLISH_TIMEOUT, OnDelivery
 from broker.embedded.values import Consumer, Held, HeldState, Record
 from broker.message import Message
+from broker.topology import QueueKind
 
 if TYPE_CHECKING:
     from broker.embedded.client import EmbeddedBroker
@@ -34,18 +34,14 @@ def resolve(future: asyncio.Future[None], error: BaseException | None) -> None:
 class EmbeddedDelivery:
     """See :class:`broker.broker.Delivery`. ``ack`` is written with the next group commit and does not wait for it."""
 
-    __slots__ = ("_client", "_held", "_message")
+    __slots__ = ("_client", "_held")
 
     def __init__(self, client: EmbeddedBroker, held: Held) -> None:
         self._client, self._held = client, held
-        self._message = held.item.message
-        if held.count:
-            headers = {**self._message.headers, "x-delivery-count": held.count}
-            self._message = replace(self._message, headers=headers)
 
     @property
     def message(self) -> Message:
-        return self._message
+        return self._held.item.message
 
     @property
     def queue(self) -> str:
@@ -62,6 +58,12 @@ class EmbeddedDelivery:
     @property
     def redelivered(self) -> bool:
         return self._held.redelivered
+
+    @property
+    def failures(self) -> int:
+        if self._held.source.spec.kind is QueueKind.QUORUM:
+            return self._held.count
+        return int(self._held.redelivered)
 
     @property
     def offset(self) -> int | None:
@@ -119,6 +121,10 @@ class EmbeddedSubscription:
     def prefetch(self) -> int:
         return self._consumer.prefetch
 
+    @property
+    def lost(self) -> str:
+        return self._client.hub.engine.missing(self._consumer)
+
     async def set_prefetch(self, prefetch: int) -> None:
         if prefetch < 0:
             raise ValueError("prefetch cannot be negative")
@@ -134,7 +140,7 @@ class Listening:
     """The subscription to broadcasts; prefetch means nothing to it, since broadcasts are not settled."""
 
     def __init__(self, queue: str, forget: Callable[[], None]) -> None:
-        self.queue, self.prefetch, self._forget = queue, 0, forget
+        self.queue, self.prefetch, self.lost, self._forget = queue, 0, "", forget
 
     async def set_prefetch(self, prefetch: int) -> None:
         self.prefetch = prefetch

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from broker import names
 from broker.broker import Offset, QueueDepth
 from broker.embedded import placing
 from broker.embedded.backlog import Backlog
@@ -156,12 +155,6 @@ class Engine:
         """True: taken. False: ``done`` follows. Raises Unroutable, Refused, HeadersNotCarried, Unavailable, Blocked."""
         return self._publish(message, exchange, routing_key, None, done)
 
-    def return_path(self, queue: str) -> None:
-        """Let what is due come back to the queue. Raises Unroutable when the queue does not exist."""
-        if queue not in self._state.queues:
-            raise Unroutable(f"the queue {queue!r} does not exist. Declare it, or correct the name.")
-        self._declarer.bind(Binding(names.DUE, queue, queue))
-
     def _publish(self, message: Message, exchange: str, routing_key: str, replaces: int | None, done: Outcome) -> bool:
         places = self._state.route(exchange, routing_key, message.headers)
         if not places:
@@ -209,6 +202,12 @@ class Engine:
         session.consumers.append(consumer)
         self._look_at(queue)
         return consumer
+
+    def missing(self, consumer: Consumer) -> str:
+        """Why the consumer gets nothing: its queue does not exist. Empty otherwise."""
+        if not consumer.active or consumer.queue in self._state.queues:
+            return ""
+        return f"the queue {consumer.queue!r} does not exist. Create it with `fnrunner queue create {consumer.queue}`."
 
     def set_prefetch(self, consumer: Consumer, prefetch: int) -> None:
         """From now on; what is assigned and not yet handed over counts as not assigned."""

@@ -26,6 +26,7 @@ from broker.embedded.permits import Counter
 from broker.embedded.recovery import mark_clean, recover
 from broker.embedded.values import Batch, HeldState, Read
 from broker.errors import Unavailable
+from broker.window import Window
 
 if TYPE_CHECKING:
     from broker.embedded.client import EmbeddedBroker
@@ -50,6 +51,7 @@ class Hub:
         self.delays = tuple(delays)
         self.clients: dict[str, EmbeddedBroker] = {}
         self.permits: dict[str, Counter] = {}
+        self.windows: dict[str, Window] = {}
         self.engine = Engine(clock)
         self.directory = directory
         self._clock = clock

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import timedelta
 from uuid import uuid4
 
 from broker import names
 from broker.broker import PUBLISH_TIMEOUT, Offset, OnDelivery, QueueDepth, State, Status
-from broker.delays import milliseconds
-from broker.errors import Closed, DelayUnknown, Unroutable
+from broker.delays import milliseconds, unknown_delay
+from broker.errors import Closed, DelayUnknown, ForeignBroker, Unavailable, Unroutable
 from broker.message import Message
 from broker.rabbitmq.address import parse
 from broker.rabbitmq.connection import Link
@@ -22,9 +22,11 @@ from broker.rabbitmq.failure import Lost
 from broker.rabbitmq.feed import Feed
 from broker.rabbitmq.permit import Permits
 from broker.rabbitmq.publisher import Publisher
-from broker.rabbitmq.request import Listener, Listeners, Replies, Requests
-from broker.rabbitmq.subscription import StreamSubscription, Subscription
-from broker.topology import Binding, QueueKind, Topology, foundation
+from broker.rabbitmq.replying import Replies
+from broker.rabbitmq.request import YIELDED_HEADER, Listener, Listeners, Requests
+from broker.rabbitmq.stream import StreamSubscription
+from broker.rabbitmq.subscription import Subscription
+from broker.topology import Binding, QueueKind, Topology, delays_of, foundation
 
 CONNECT_TIMEOUT = timedelta(seconds=30)
 
@@ -32,17 +34,29 @@ CONNECT_TIMEOUT = timedelta(seconds=30)
 class RabbitMQBroker:
     """See :class:`broker.broker.Broker`.
 
-    ``url`` may name several hosts, separated by commas. ``delays`` are the fixed delays there shall be. ``name`` is
-    part of the node's name and of the connections' names in RabbitMQ's lists. ``connect_timeout`` bounds the first connection;
-    later ones are tried until ``close``.
+    ``url`` may name several hosts, separated by commas. ``delays`` are the fixed delays there shall be from the start.
+    ``name`` is part of the node's name and of the connections' names in RabbitMQ's lists. ``connect_timeout`` bounds the first
+    connection; later ones are tried until ``close``.
+
+    A ``guest`` is at a broker that is somebody else's: it consumes, gets, publishes and asks for depths, declares nothing, and
+    everything that would need something declared or removed there raises ForeignBroker.
     """
 
     def __init__(
-        self, url: str, *, delays: Sequence[timedelta], name: str = "", connect_timeout: timedelta = CONNECT_TIMEOUT
+        self,
+        url: str,
+        *,
+        delays: Sequence[timedelta] = (),
+        name: str = "",
+        connect_timeout: timedelta = CONNECT_TIMEOUT,
+        guest: bool = False,
     ) -> None:
+        if guest and delays:
+            raise ValueError("a guest has no delays: each would be a queue on somebody else's broker")
         self.node = f"{name or socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         address = parse(url)
-        self._delays = tuple(delays)
+        self._delays = set(delays)
+        self._guest = guest
         self._connect_timeout = connect_timeout
         self._publishing = Link(address, f"{self.node} publishes")
         self._consuming = Link(address, f"{self.node} consumes")
@@ -56,13 +70,11 @@ class RabbitMQBroker:
         self._hears = False
         self._started = self._closed = False
         self._publisher = Publisher(self._publishing)
-        self._requests = Requests(self.node, self._publisher)
-        self._replies = Replies(self._publisher)
+        self._requests = Requests(self.node, self._publisher, self._ready_to_ask)
+        self._replies = Replies(self.node, self._publisher, lambda: self._answers.heard)
         returned = Binding(names.RETURNED, names.replies(self.node), arguments={names.NODE_HEADER: self.node})
         control = Binding(names.CONTROL, names.control(self.node))
-        self._answers = Feed(
-            self._consuming, names.replies(self.node), returned, self._requests.arrived, self._requests.fail_all
-        )
+        self._answers = Feed(self._consuming, names.replies(self.node), returned, self._heard, self._requests.fail_all)
         self._events = Feed(self._consuming, names.control(self.node), control, self._listeners.heard, lambda: None)
 
     # Life
@@ -71,9 +83,11 @@ class RabbitMQBroker:
         try:
             await self._publishing.open(self._connect_timeout)
             await self._consuming.open(self._connect_timeout)
-            await self._declarations.declare(foundation(self._delays))
+            if not self._guest:
+                await self._declarations.declare(foundation(sorted(self._delays)))
             await self._publisher.start()
-            await self._answers.start()
+            if not self._guest:
+                await self._answers.start()
         except BaseException:
             await self.close()
             raise
@@ -87,6 +101,8 @@ class RabbitMQBroker:
         await asyncio.gather(*(subscription.close() for subscription in self._subscriptions))
         for permits in self._permits.values():
             await permits.close()
+        self._requests.stop()
+        await self._replies.stop()
         await self._events.stop()
         await self._answers.stop()
         if self._gets is not None:
@@ -115,14 +131,21 @@ class RabbitMQBroker:
         if self._closed:
             raise Closed
 
+    def _at_home(self) -> None:
+        self._open()
+        if self._guest:
+            raise ForeignBroker
+
     # Structure
 
     async def declare(self, topology: Topology) -> None:
-        self._open()
+        self._at_home()
         await self._declarations.declare(topology)
+        self._delays |= delays_of(topology)
 
     async def delete(self, topology: Topology) -> None:
-        self._open()
+        self._at_home()
+        self._delays -= delays_of(topology)
         await self._declarations.delete(topology)
 
     async def depth(self, queue: str) -> QueueDepth:
@@ -130,7 +153,7 @@ class RabbitMQBroker:
         return await self._declarations.depth(queue)
 
     async def purge(self, queue: str) -> int:
-        self._open()
+        self._at_home()
         return await self._declarations.purge(queue)
 
     # Publishing
@@ -154,7 +177,8 @@ class RabbitMQBroker:
         elif delay in self._delays:
             await self.publish(message, exchange=names.delay(milliseconds(delay)), routing_key=queue)
         else:
-            raise DelayUnknown(f"no delay queue is {delay} long. Give the delay to the broker when it is made")
+            self._at_home()
+            raise DelayUnknown(unknown_delay(delay, self._delays))
 
     # Consuming
 
@@ -189,23 +213,36 @@ class RabbitMQBroker:
 
     # Requests and events
 
-    async def request(
-        self, message: Message, *, queue: str, room: timedelta, timeout: timedelta
-    ) -> AsyncIterator[Message]:
-        self._open()
-        async for reply in self._requests.ask(message, queue, room, timeout, lambda: self._answers.heard):
-            yield reply
+    def request(
+        self, message: Message, *, queue: str, room: timedelta, timeout: timedelta, window: int = 0
+    ) -> AsyncGenerator[Message]:
+        return self._requests.ask(message, queue, room, timeout, window)
+
+    def _ready_to_ask(self) -> None:
+        self._at_home()
+        if not self._answers.heard:
+            raise Unavailable("the connection for replies is being set up again. Ask again")
+
+    def _heard(self, message: Message) -> None:
+        if YIELDED_HEADER in message.headers:
+            self._replies.heard(message)
+        else:
+            self._requests.arrived(message)
 
     async def reply(self, to: Message, message: Message, *, last: bool = True) -> None:
-        self._open()
+        self._at_home()
         await self._replies.send(to, message, last)
 
+    def abandoned(self, to: Message) -> asyncio.Event:
+        self._at_home()
+        return self._replies.abandoned(to)
+
     async def broadcast(self, message: Message) -> None:
-        self._open()
+        self._at_home()
         await self._publisher.publish(message, names.CONTROL, "", PUBLISH_TIMEOUT, mandatory=False)
 
     async def listen(self, on_message: Callable[[Message], None]) -> Listener:
-        self._open()
+        self._at_home()
         async with self._listening:
             if not self._hears:
                 await self._events.start()
@@ -213,5 +250,5 @@ class RabbitMQBroker:
         return self._listeners.add(on_message, self._events.queue)
 
     def permits(self, name: str) -> Permits:
-        self._open()
+        self._at_home()
         return self._permits.setdefault(name, Permits(name, self._consuming, self))

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from struct import Struct
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from aiormq.abc import AbstractChannel
 
@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 
 OFFSET_HEADER = "x-stream-offset"
 
-# What a queue adds at each delivery: it is not the publisher's, and must not travel on in a copy.
-_BROKERS_OWN = ("x-delivery-count", "x-acquired-count")
+# What a quorum queue adds to a message that was delivered before: it is not the publisher's, and must not travel on in a copy.
+_FAILED = "x-delivery-count"
+_ACQUIRED = "x-acquired-count"
 
 _TAG = Struct(">QB")
 _UNSETTLED, _SETTLING, _SETTLED = range(3)
@@ -55,7 +56,9 @@ class Lane:
 class Delivery:
     """See :class:`broker.broker.Delivery`."""
 
-    __slots__ = ("_intake", "_state", "_tag", "exchange", "lane", "message", "offset", "redelivered", "routing_key")
+    __slots__ = (
+        "_intake", "_state", "_tag", "exchange", "failures", "lane", "message", "offset", "redelivered", "routing_key",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Delivery:
         exchange: str,
         routing_key: str,
         redelivered: bool,
+        failures: int,
         offset: int | None,
     ) -> None:
         self._intake = intake
@@ -76,6 +80,7 @@ class Delivery:
         self.exchange = exchange
         self.routing_key = routing_key
         self.redelivered = redelivered
+        self.failures = failures
         self.offset = offset
 
     @property
@@ -141,6 +146,29 @@ class Delivery:
         await self.ack()
 
 
+def _take_failures(headers: dict[str, Any], redelivered: bool) -> int:
+    """How many earlier deliveries failed: what a quorum queue says, or the little that other queues say.
+
+    >>> headers = {"x-delivery-count": 3, "mine": 1}
+    >>> _take_failures(headers, True), headers
+    (3, {'mine': 1})
+    >>> _take_failures({}, True), _take_failures({"x-delivery-count": 3}, False)
+    (1, 0)
+
+    RabbitMQ 4.3 counts what was handed out apart from what failed: given back without failing, it has only the former.
+
+    >>> _take_failures({"x-acquired-count": 2}, True)
+    0
+    """
+    failed = headers.pop(_FAILED, None)
+    acquired = headers.pop(_ACQUIRED, None)
+    if not redelivered:
+        return 0
+    if isinstance(failed, int):
+        return failed
+    return 1 if acquired is None else 0
+
+
 class Intake:
     """The sink of one channel of deliveries. ``lost`` is set once, when none of them can be settled any more."""
 
@@ -164,6 +192,8 @@ class Intake:
     # From the broker
 
     def content(self, method: int, arguments: bytes, head: bytes, body: bytes) -> None:
+        if self.lost.is_set():
+            return
         if method == wire.DELIVER:
             consumer, at = wire.text(arguments, 0)
             tag, redelivered = _TAG.unpack_from(arguments, at)
@@ -202,11 +232,10 @@ class Intake:
                 answer.set_result(None)
 
     def _make(self, lane: Lane, tag: int, message: Message, exchange: str, key: str, redelivered: bool) -> Delivery:
-        for name in _BROKERS_OWN:
-            message.headers.pop(name, None)  # type: ignore[attr-defined]
+        failures = _take_failures(cast(dict[str, Any], message.headers), redelivered)
         offset = message.headers.pop(OFFSET_HEADER, None)  # type: ignore[attr-defined]
         self.delivered += 1
-        delivery = Delivery(self, lane, tag, message, exchange, key, redelivered, offset)
+        delivery = Delivery(self, lane, tag, message, exchange, key, redelivered, failures, offset)
         self.out[tag] = delivery
         lane.out += 1
         return delivery
@@ -236,10 +265,15 @@ class Intake:
     async def shut(self) -> None:
         """Close the channel as well; what is out is given back by the broker."""
         self.close()
+        if not self.channel.is_closed:
+            # What is still on its way must not reach aiormq, which would stop reading the connection at the tenth frame.
+            self._tap.sinks[self._number] = self
         try:
             await self.channel.close()
         except Exception:
             log.debug("a channel did not close in an orderly way", exc_info=True)
+        finally:
+            self._tap.detach(self._number, self)
 
     def close(self) -> None:
         """Nothing that is out can be settled from now on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from struct import Struct
 from typing import NamedTuple
@@ -137,10 +138,31 @@ def _verdict(pending: Pending, said: str) -> BrokerError:
     return Lost()
 
 
+class Returns:
+    """The sink of the channel without confirms: what is sent there and finds no queue comes back."""
+
+    def __init__(self, on_return: Callable[[Message], None]) -> None:
+        self._on_return = on_return
+
+    def content(self, method: int, arguments: bytes, head: bytes, body: bytes) -> None:
+        if method == wire.RETURN:
+            self._on_return(wire.message(head, b""))
+
+    def settled(self, method: int, arguments: bytes) -> None:
+        return None
+
+    def closed(self, reason: str) -> None:
+        log.warning("RabbitMQ closes the channel of replies: %s", reason)
+
+
 class Publisher:
-    """Publishes on its own connection, which an alarm of the broker may block without harm to consumers."""
+    """Publishes on its own connection, which an alarm of the broker may block without harm to consumers.
+
+    ``on_return`` hears of what was sent without confirm and found no queue, without its body.
+    """
 
     def __init__(self, link: Link) -> None:
+        self.on_return: Callable[[Message], None] = lambda _: None
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._confirms: Confirms | None = None
@@ -181,11 +203,16 @@ class Publisher:
         replies = await session.channel()
         confirms = Confirms(session, channel)
         session.tap.sinks[channel.number] = confirms
+        session.tap.sinks[replies.number] = returns = Returns(self._tell_of_return)
+        replies.closing.add_done_callback(lambda _: session.tap.detach(replies.number, returns))
         replies.closing.add_done_callback(lambda _: confirms.close())
         self._confirms = confirms
         self._plain = (session, replies.number)
         self._ready.set()
         return confirms.lost
+
+    def _tell_of_return(self, message: Message) -> None:
+        self.on_return(message)
 
     async def _watch(self) -> None:
         """Begin again on a fresh channel when confirms do not come.
@@ -286,13 +313,26 @@ class Publisher:
 
     async def send(self, message: Message, routing_key: str) -> None:
         """To a queue, without confirm; dropped where there is no such queue. Raises Unavailable."""
+        self.send_now(message, routing_key, mandatory=False)
+        await self.drained()
+
+    def send_now(self, message: Message, routing_key: str, *, mandatory: bool) -> None:
+        """``send`` for callers that cannot wait. What is mandatory and finds no queue comes back to ``on_return``."""
         if self._plain is None or (session := self._plain[0]).lost.is_set():
             raise Unavailable(self._link.reason or None)
         head = wire.properties(message)
-        tap = session.tap
-        tap.send(wire.publish(self._plain[1], "", routing_key, False, head, message.body, session.frame_room))
-        if tap.paused:
-            await tap.drained()
+        number, room = self._plain[1], session.frame_room
+        session.tap.send(wire.publish(number, "", routing_key, mandatory, head, message.body, room))
+
+    async def drained(self) -> None:
+        """Return when the broker keeps up with what was sent, or the connection is gone."""
+        if self._plain is not None and self._plain[0].tap.paused:
+            await self._plain[0].tap.drained()
+
+    @property
+    def usable(self) -> bool:
+        """What is sent now goes to the broker."""
+        return self._plain is not None and not self._plain[0].lost.is_set()
 
 
 async def _close(channel: AbstractChannel) -> None:

@@ -1,15 +1,25 @@
-"""Requests and their replies, and the events that every process hears.
+"""The requests of this client, and the events that every process hears.
 
 A request carries ``correlation_id`` and ``reply_to``; each reply repeats the id and adds its place and whether it is the
 last. A request that the broker could not hand to anybody comes back to the same queue with an ``x-death`` header.
+
+With a window (see :mod:`broker.window`) the replier says in each reply where it hears, and this side tells it there how many
+replies were yielded, whenever half a window was, and that no more are wanted when the caller stops early::
+
+    asker                                                        replier
+      │ request: window                                             │
+      │ ──────────────────────────────────────────────────────────► │
+      │ ◄─────────────── reply: sequence, last, node ────────────── │  at most a window ahead of what is known as yielded
+      │ ─────────────── yielded: 4, or: no more ──────────────────► │
+      │ ◄─────────────── probe: node ────────────────────────────── │  when nothing was heard for a while; returned to the
+      │ ─────────────── yielded: 4, or: no more ──────────────────► │  replier when the asker's queue is gone
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
@@ -18,109 +28,140 @@ from broker import names
 from broker.errors import NoReply, RequestReturned, Unavailable, Unroutable
 from broker.message import Message
 from broker.rabbitmq.publisher import Publisher
+from broker.window import step
 
 log = logging.getLogger(__name__)
 
 SEQUENCE_HEADER = "x-fnrunner-sequence"
 LAST_HEADER = "x-fnrunner-last"
-STREAMS_REMEMBERED = 10_000
+YIELDED_HEADER = "x-fnrunner-yielded"
+PROBE_HEADER = "x-fnrunner-probe"
+NO_MORE = -1
 
 Arrival = Message | Exception
 
 
-class Requests:
-    """The requests of this client that wait for replies."""
+class Inquiry(asyncio.Queue[Arrival]):
+    """What has come for one request and was not yielded yet. ``replier`` is the node to tell of what was."""
 
-    def __init__(self, node: str, publisher: Publisher) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self.yielded = 0
+        self.replier: str | None = None
+
+
+class Requests:
+    """The requests of this client that wait for replies. ``ready`` raises when none can be asked now."""
+
+    def __init__(self, node: str, publisher: Publisher, ready: Callable[[], None]) -> None:
         self._node = node
         self._publisher = publisher
+        self._ready = ready
         self._numbers = count(1)
-        self._waiting: dict[str, asyncio.Queue[Arrival]] = {}
+        self._waiting: dict[str, Inquiry] = {}
 
     def arrived(self, message: Message) -> None:
-        """A reply or a returned request came."""
-        arrivals = self._waiting.get(message.correlation_id or "")
-        if arrivals is None:
-            return
-        if SEQUENCE_HEADER in message.headers:
-            arrivals.put_nowait(message)
+        """A reply, a returned request or a probe came."""
+        inquiry = self._waiting.get(message.correlation_id or "")
+        if inquiry is None:
+            self._decline(message)
+        elif SEQUENCE_HEADER in message.headers:
+            inquiry.put_nowait(message)
+        elif PROBE_HEADER in message.headers:
+            self._answer_probe(inquiry, message)
         elif deaths := message.headers.get("x-death"):
-            arrivals.put_nowait(RequestReturned(str(deaths[0].get("reason", "expired"))))
+            inquiry.put_nowait(RequestReturned(str(deaths[0].get("reason", "expired"))))
+
+    def _decline(self, message: Message) -> None:
+        """Nobody waits for this any more: whoever could go on sending should know."""
+        headers = message.headers
+        if names.NODE_HEADER in headers and (SEQUENCE_HEADER in headers or PROBE_HEADER in headers):
+            self._tell(str(headers[names.NODE_HEADER]), message.correlation_id, NO_MORE)
+
+    def _answer_probe(self, inquiry: Inquiry, probe: Message) -> None:
+        inquiry.replier = str(probe.headers.get(names.NODE_HEADER))
+        if probe.headers[PROBE_HEADER]:
+            self._tell(inquiry.replier, probe.correlation_id, inquiry.yielded)
+
+    def _tell(self, replier: str, correlation_id: str | None, yielded: int) -> None:
+        word = Message(b"", correlation_id=correlation_id, headers={YIELDED_HEADER: yielded}, persistent=False)
+        try:
+            self._publisher.send_now(word, names.replies(replier), mandatory=False)
+        except Unavailable:
+            log.debug("the replier is told with its next probe", exc_info=True)
+
+    def stop(self) -> None:
+        """Tell whoever replies in a window that nothing more is yielded here."""
+        for correlation_id, inquiry in self._waiting.items():
+            if inquiry.replier is not None:
+                self._tell(inquiry.replier, correlation_id, NO_MORE)
 
     def fail_all(self) -> None:
-        """The queue of replies has gone, and replies with it."""
-        for arrivals in self._waiting.values():
-            arrivals.put_nowait(Unavailable("the connection was lost while waiting for a reply; it may have been sent"))
+        """The queue of replies has gone, and replies with it: whoever still sends some is declined from now on."""
+        waiting, self._waiting = self._waiting, {}
+        for inquiry in waiting.values():
+            inquiry.put_nowait(Unavailable("the connection was lost while waiting for a reply; it may have been sent"))
 
     async def ask(
-        self, message: Message, queue: str, room: timedelta, timeout: timedelta, heard: Callable[[], bool]
-    ) -> AsyncIterator[Message]:
+        self, message: Message, queue: str, room: timedelta, timeout: timedelta, window: int
+    ) -> AsyncGenerator[Message]:
         """See :meth:`broker.broker.Broker.request`."""
-        if not heard():
-            raise Unavailable("the connection for replies is being set up again. Ask again")
+        self._ready()
         correlation_id = f"{self._node}.{next(self._numbers)}"
-        arrivals: asyncio.Queue[Arrival] = asyncio.Queue()
-        self._waiting[correlation_id] = arrivals
+        inquiry = self._waiting[correlation_id] = Inquiry()
+        headers = {**message.headers, names.NODE_HEADER: self._node}
+        if window > 0:
+            headers[names.WINDOW_HEADER] = window
         asked = replace(
             message,
             correlation_id=correlation_id,
             reply_to=names.replies(self._node),
             expiration=max(room, timedelta(0)),
             persistent=False,
-            headers={**message.headers, names.NODE_HEADER: self._node},
+            headers=headers,
         )
+        last = False
         try:
             sent = self._publisher.start_request(asked, queue)
-            sent.add_done_callback(lambda done: _tell(done, arrivals))
-            async for reply in _replies(arrivals, timeout):
+            sent.add_done_callback(lambda done: _tell_of(done, inquiry))
+            while not last:
+                reply = await _next(inquiry, timeout)
+                last = reply.headers[LAST_HEADER]
+                if window > 0 and not last:
+                    self._count(inquiry, reply, window)
                 yield reply
         finally:
-            del self._waiting[correlation_id]
+            self._waiting.pop(correlation_id, None)
+            if inquiry.replier is not None and not last:
+                self._tell(inquiry.replier, correlation_id, NO_MORE)
+
+    def _count(self, inquiry: Inquiry, reply: Message, window: int) -> None:
+        inquiry.replier = str(reply.headers.get(names.NODE_HEADER))
+        if inquiry.yielded % step(window) == 0:
+            self._tell(inquiry.replier, reply.correlation_id, inquiry.yielded)
 
 
-def _tell(sent: asyncio.Future[None], arrivals: asyncio.Queue[Arrival]) -> None:
+def _tell_of(sent: asyncio.Future[None], inquiry: Inquiry) -> None:
     if sent.cancelled() or (error := sent.exception()) is None:
         return
     if isinstance(error, Unroutable):
-        arrivals.put_nowait(RequestReturned("unroutable"))
+        inquiry.put_nowait(RequestReturned("unroutable"))
     else:
-        arrivals.put_nowait(error if isinstance(error, Exception) else Unavailable())
+        inquiry.put_nowait(error if isinstance(error, Exception) else Unavailable())
 
 
-async def _replies(arrivals: asyncio.Queue[Arrival], timeout: timedelta) -> AsyncIterator[Message]:
-    for expected in count():
-        try:
-            async with asyncio.timeout(timeout.total_seconds()):
-                reply = await arrivals.get()
-        except TimeoutError:
-            raise NoReply from None
-        if isinstance(reply, Exception):
-            raise reply
-        if reply.headers[SEQUENCE_HEADER] != expected:
-            raise NoReply(f"reply {expected} was lost: the next to arrive was {reply.headers[SEQUENCE_HEADER]}")
-        yield reply
-        if reply.headers[LAST_HEADER]:
-            return
-
-
-class Replies:
-    """Numbers the replies of this client to each request it serves."""
-
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
-        self._streams: OrderedDict[str, int] = OrderedDict()
-
-    async def send(self, to: Message, message: Message, last: bool) -> None:
-        if to.reply_to is None or to.correlation_id is None:
-            log.debug("a message that asks for no reply was answered; the answer is dropped")
-            return
-        number = self._streams.pop(to.correlation_id, 0)
-        if not last:
-            self._streams[to.correlation_id] = number + 1
-            if len(self._streams) > STREAMS_REMEMBERED:
-                self._streams.popitem(last=False)
-        headers = {**message.headers, SEQUENCE_HEADER: number, LAST_HEADER: last}
-        await self._publisher.send(replace(message, correlation_id=to.correlation_id, headers=headers), to.reply_to)
+async def _next(inquiry: Inquiry, timeout: timedelta) -> Message:
+    try:
+        async with asyncio.timeout(timeout.total_seconds()):
+            reply = await inquiry.get()
+    except TimeoutError:
+        raise NoReply from None
+    if isinstance(reply, Exception):
+        raise reply
+    if (number := reply.headers[SEQUENCE_HEADER]) != inquiry.yielded:
+        raise NoReply(f"reply {inquiry.yielded} was lost: the next to arrive was {number}")
+    inquiry.yielded += 1
+    return reply
 
 
 class Listeners:
@@ -145,6 +186,7 @@ class Listener:
     def __init__(self, on_message: Callable[[Message], None], queue: str, forget: Callable[[Listener], object]) -> None:
         self.queue = queue
         self.prefetch = 1
+        self.lost = ""
         self._on_message = on_message
         self._forget = forget
 

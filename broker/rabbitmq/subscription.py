@@ -15,12 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from broker import broker as port
-from broker.broker import Offset, OnDelivery
+from broker.broker import OnDelivery
 from broker.errors import BrokerError, QueueNotFound
 from broker.rabbitmq.connection import Attachment, Link, Session, end, whole
 from broker.rabbitmq.declaration import Declarations
@@ -62,6 +61,7 @@ class Subscription:
         self._fitting: asyncio.Task[None] | None = None
         self._cancelled = False
         self._missing_since: float | None = None
+        self._lost = ""
         self._timer = asyncio.get_running_loop().call_later(0, lambda: None)
         self._renewing: asyncio.Task[None] | None = None
         self._attachment = Attachment(link, self._attach, f"consuming {queue!r}")
@@ -69,6 +69,10 @@ class Subscription:
     @property
     def trouble(self) -> str:
         return self._attachment.trouble
+
+    @property
+    def lost(self) -> str:
+        return "" if self._cancelled else self._lost
 
     async def start(self) -> None:
         """Raises QueueNotFound, Unavailable."""
@@ -118,7 +122,9 @@ class Subscription:
         async with self._changing:
             try:
                 lost = await self._consume_on(session)
-            except QueueNotFound:
+            except QueueNotFound as gone:
+                self._lost = str(gone)
+                self._begin_anew()
                 if not self._may_restore():
                     raise
                 await self._declarations.restore(self.queue, session)
@@ -149,6 +155,8 @@ class Subscription:
         async with Border():
             # Consuming says so when the queue is missing; a paused subscription must look.
             await intake.channel.queue_declare(self.queue, passive=True)
+        self._lost = ""
+        await self._place(session)
         await self._fit()
         self._watch(intake)
         return intake.lost
@@ -172,6 +180,12 @@ class Subscription:
 
     def _resume_after(self, intake: Intake) -> None:
         """Hook for streams: where to go on after what ``intake`` delivered."""
+
+    def _begin_anew(self) -> None:
+        """Hook for streams: the queue is gone, and so are its numbers."""
+
+    async def _place(self, session: Session) -> None:
+        """Hook for streams: where to begin in what is there."""
 
     def _arguments(self) -> dict[str, Any]:
         return {}
@@ -240,67 +254,6 @@ class Subscription:
         lane.dead = True
         self._lanes.remove(lane)
         self._foreign += lane.out
-
-
-class StreamSubscription(Subscription):
-    """Reads a stream from an offset, and after a loss goes on so that nothing unsettled is skipped."""
-
-    def __init__(
-        self,
-        link: Link,
-        declarations: Declarations,
-        copier: Copier,
-        forget: Callable[[Subscription], None],
-        queue: str,
-        on_delivery: OnDelivery,
-        prefetch: int,
-        offset: Offset,
-    ) -> None:
-        super().__init__(link, declarations, copier, forget, queue, self._note, prefetch)
-        self._offset = offset
-        self._tell = on_delivery
-        self._next: int | None = None
-
-    def _note(self, delivery: port.Delivery) -> None:
-        if delivery.offset is not None:
-            self._next = delivery.offset + 1
-        self._tell(delivery)
-
-    def _resume_after(self, intake: Intake) -> None:
-        unsettled = [d.offset for d in intake.out.values() if d.offset is not None]
-        if unsettled:
-            self._next = min(unsettled)
-
-    def _arguments(self) -> dict[str, Any]:
-        start: Any = self._next
-        if start is None:
-            start = self._offset
-            if start in ("next", "last"):
-                # From here on it means a moment: a restart before the first record must not skip what came since.
-                self._offset = datetime.now(UTC)
-        return {"x-stream-offset": start}
-
-    def _on_settled(self, lane: Lane) -> None:
-        if self._cancelled:
-            self._end_when_empty()
-            return
-        if lane.dead:
-            self._foreign -= 1
-        if self._wants_lane() and self._fitting is None:
-            self._fitting = asyncio.create_task(self._fit_later(), name=f"rabbitmq prefetch of {self.queue}")
-
-    def _wants_lane(self) -> bool:
-        if not self._lanes:
-            return self._spare() > 0
-        return self._lanes[0].limit < self.prefetch and self._foreign == 0 and self._lanes[0].out == 0
-
-    async def _fit(self) -> None:
-        intake = self._intake
-        assert intake is not None
-        if self._lanes and self._lanes[0].limit != self.prefetch:
-            await self._stop_lane(intake, self._lanes[0])
-        if self._wants_lane():
-            await self._start_lane(intake, self._spare())
 
 
 async def _never(_: object) -> None:

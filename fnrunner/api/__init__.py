@@ -40,5 +40,14 @@ The administration API
     ``POST /fnrunner/v1/queues/Q/receive``                   ``{"max": n, "ack": true}``: messages
     ``GET  /fnrunner/v1/streams``, ``PUT …/streams/S``       list; ``{"partitions": n}``
     ``POST /fnrunner/v1/streams/S/records``                  ``{"records": [{"key"?, "data"}]}``, or the records as JSON lines
+    ``GET  /fnrunner/v1/mappings``, ``…/mappings/UUID``      event source mappings; ``function``; one with its shards
+    ``PUT  /fnrunner/v1/mappings/UUID/rewind``               ``{"to": {"at" or "timestamp" or "position": …}}``
+    ``GET  POST /fnrunner/v1/schedules``                     list (``function``); make one, 409 where there is one
+    ``GET  PUT DELETE /fnrunner/v1/schedules/S``             with the next firings; PUT makes or replaces
+    ``PUT  /fnrunner/v1/schedules/S/enabled``                ``{"enabled": true}``
+    ``GET  /fnrunner/v1/topics``, ``PUT DELETE …/topics/T``  list; make; remove with its subscriptions
+    ``POST /fnrunner/v1/topics/T/messages``                  ``{"message", "subject"?, "attributes"?}``: message_id, heard
+    ``PUT  /fnrunner/v1/topics/T/subscriptions``             ``{"function", "filter_policy"?, "filter_scope"?}``
+    ``GET  /fnrunner/v1/subscriptions``, ``DELETE …/ID``     list (``function``); remove
     ======================================================== =============================================================
 """

@@ -13,10 +13,27 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from fnrunner.api import concurrency, event_invoke, function, health, invoke, tag
-from fnrunner.api.admin import audit, bucket, code, dead_letter, endpoint, event, log, queue, status, stream
+from fnrunner.api import concurrency, event_invoke, event_source_mapping, function, function_url, health, invoke, tag
+from fnrunner.api.admin import (
+    audit,
+    bucket,
+    code,
+    dead_letter,
+    endpoint,
+    event,
+    http_api,
+    log,
+    mapping,
+    queue,
+    schedule,
+    status,
+    stream,
+    subscription,
+    url,
+)
 from fnrunner.api.errors import ApiError, UnknownOperation
 from fnrunner.api.guard import Guard
+from fnrunner.api.http_door import HttpDoor
 from fnrunner.api.lambda_api import LambdaApi
 from fnrunner.api.services import Services
 
@@ -24,6 +41,8 @@ LAMBDA_ROUTES = (
     *function.ROUTES,
     *invoke.ROUTES,
     *event_invoke.ROUTES,
+    *event_source_mapping.ROUTES,
+    *function_url.ROUTES,
     *concurrency.ROUTES,
     *tag.ROUTES,
 )
@@ -36,6 +55,11 @@ ADMIN_ROUTES = (
     *bucket.ROUTES,
     *queue.ROUTES,
     *stream.ROUTES,
+    *mapping.ROUTES,
+    *schedule.ROUTES,
+    *subscription.ROUTES,
+    *http_api.ROUTES,
+    *url.ROUTES,
     *code.ROUTES,
 )
 _DATED = re.compile(r"/\d{4}-\d{2}-\d{2}(/|$)")
@@ -63,11 +87,12 @@ class NotAllowed(ApiError):
 
 
 def create_app(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """The application. ``extra_routes`` (the console's, function URLs') come after its own.
+    """The application. ``extra_routes`` (the console's) come after its own.
 
     Reads the API's model, which takes about 0.1 s.
     """
     settings = services.settings
+    check_host = settings.auth == "off" and not settings.trust_network
     return Starlette(
         routes=[
             DatedPaths(LambdaApi(services, LAMBDA_ROUTES)),
@@ -75,7 +100,10 @@ def create_app(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> St
             *endpoint.mount(ADMIN_ROUTES, services),
             *extra_routes,
         ],
-        middleware=[Middleware(Guard, check_host=settings.auth == "off" and not settings.trust_network)],
+        middleware=[
+            Middleware(HttpDoor, services=services, check_host=check_host),
+            Middleware(Guard, check_host=check_host),
+        ],
         exception_handlers={HTTPException: _no_route},
     )
 

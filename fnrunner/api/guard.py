@@ -1,7 +1,8 @@
 """Keeps web pages out of the API, and gives every response sane security headers.
 
 Without authentication, whoever can make this machine's browser send a request could run functions: by resolving a name of
-theirs to 127.0.0.1 (the Host gives that away) or by posting from a page of theirs (the Origin gives that away).
+theirs to 127.0.0.1 (the Host gives that away) or by posting from a page of theirs (the Origin gives that away). What is
+open to pages, function URLs and HTTP APIs, is served before it (:mod:`fnrunner.api.http_door`).
 
 >>> local_host("127.0.0.1:9000"), local_host("abc.lambda-url.us-east-1.localhost:9000"), local_host("evil.example")
 (True, True, False)
@@ -24,9 +25,6 @@ _SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 _OWN_HEADERS = frozenset(name for name, _ in _SECURITY_HEADERS)
-OPEN_PREFIXES = ("/function-url/",)
-"""Paths that pages of other sites may reach: a function's URL decides that by its own CORS rules."""
-
 MAX_REMEMBERED_HOSTS = 256
 
 
@@ -50,7 +48,7 @@ class Guard:
                 origin = value.decode("latin-1")
             elif name == b"sec-fetch-site":
                 site = value.decode("latin-1")
-        if (remedy := self._objection(scope["path"], host, origin, site)) is not None:
+        if (remedy := self._objection(host, origin, site)) is not None:
             await _refuse(send, remedy)
             return
 
@@ -61,13 +59,13 @@ class Guard:
 
         await self._app(scope, receive, guarded)
 
-    def _objection(self, path: str, host: str, origin: str, site: str) -> str | None:
+    def _objection(self, host: str, origin: str, site: str) -> str | None:
         if self._check_host and not self._local(host):
             return (
                 f"The Host {host[:128]!r} is not a name of this machine. Call 127.0.0.1 or localhost, or set"
                 " FNRUNNER_TRUST_NETWORK=1 where the network lets only friends in."
             )
-        if (origin or site) and not path.startswith(OPEN_PREFIXES) and _foreign(origin, site, host):
+        if (origin or site) and _foreign(origin, site, host):
             return f"Web pages of other sites may not call this API (Origin {origin[:128]!r}). Call it from a program."
         return None
 
@@ -81,7 +79,7 @@ class Guard:
 
 def local_host(host: str) -> bool:
     """Whether a Host header names this machine in a way that no name server can claim."""
-    name = _without_port(host).lower().rstrip(".")
+    name = without_port(host).lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -90,7 +88,8 @@ def local_host(host: str) -> bool:
         return False
 
 
-def _without_port(host: str) -> str:
+def without_port(host: str) -> str:
+    """The name or address in a Host header."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host if host.count(":") > 1 else host.partition(":")[0]

@@ -1,6 +1,7 @@
 """The ASGI application of the dated paths: finds the operation, reads it, has it handled, renders what came of it.
 
-Invoke has a door of its own (:mod:`fnrunner.api.invoke`), since its cost counts; everything else takes the generic path.
+Invoke has a door of its own (:mod:`fnrunner.api.invoke`), since its cost counts, and so has its streaming sister
+(:mod:`fnrunner.api.response_stream`), whose answer is no document; everything else takes the generic path.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fnrunner.api.errors import ClientGone, describe
 from fnrunner.api.invoke import Invoke
 from fnrunner.api.request import Call, Route, headers_of, parameters, query_of
 from fnrunner.api.response import Reply, send_failure, send_reply
+from fnrunner.api.response_stream import InvokeWithResponseStream
 from fnrunner.api.router import Router
 from fnrunner.api.services import Services
 from fnrunner.api.shape import Operation
@@ -34,11 +36,15 @@ class LambdaApi:
         self._routes: Mapping[str, Route] = {route.operation: route for route in routes}
         by_name = {operation.name: operation for operation in operations}
         self._invoke = Invoke(services, by_name["Invoke"])
+        self._invoke_stream = InvokeWithResponseStream(services, by_name["InvokeWithResponseStream"])
 
     async def __call__(self, scope: Scope, receive: Receive, send_: Send) -> None:
         raw_path = path_of(scope)
         if (segment := self._invoke.function_of(scope["method"], raw_path)) is not None:
             await self._invoke(scope, receive, send_, segment)
+            return
+        if (segment := self._invoke_stream.function_of(scope["method"], raw_path)) is not None:
+            await self._invoke_stream(scope, receive, send_, segment)
             return
         request_id = str(uuid.uuid4())
         try:

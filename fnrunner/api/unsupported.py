@@ -29,6 +29,8 @@ OFF: Mapping[str, tuple[Any, ...]] = {
         {"SubnetIds": [], "SecurityGroupIds": [], "Ipv6AllowedForDualStack": False},
     ),
     "ImageConfig": ({"EntryPoint": [], "Command": []},),
+    "MetricsConfig": ({"Metrics": []},),
+    "ConsumptionMode": ("Stream",),
 }
 """Values, besides empty ones, that ask for nothing."""
 

@@ -11,6 +11,8 @@ from datetime import timedelta
 import uvicorn
 from starlette.types import ASGIApp
 
+from fnrunner.app.connection import Connection
+
 
 class PortInUse(Exception):
     """The port is in use. Stop the other process, or choose another with --port."""
@@ -32,6 +34,8 @@ class HttpServer:
         self._port = port
         config = uvicorn.Config(
             app,
+            http=Connection,
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -1,49 +1,58 @@
-"""The sources: one watcher for each bucket, following the catalogue."""
+"""The sources: watchers of buckets, pollers of event source mappings, schedules and topics, following the catalogue.
+
+::
+
+    catalogue ── snapshot ──► Kept buckets ──► file watchers  ──┐
+                              Kept mappings ─► pollers          ├─► front ──► broker
+                              Kept schedules, subscriptions     ┘
+                              MappingStates ──► what the API says of each mapping
+
+Any number of processes may have this role. Watchers share buckets by leases, pollers and schedules by claims; topics are
+queues that all of them consume.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from fnrunner.api.services import Problem
-from fnrunner.app.parts import Parts, now
+from fnrunner.app.acceptor import FrontAcceptor
+from fnrunner.app.foreign_brokers import ForeignBrokers
+from fnrunner.app.kept import Kept
+from fnrunner.app.mapping_state import MappingStates
+from fnrunner.app.parts import Parts, now, now_ms
+from fnrunner.app.push_source import topic_watch
 from fnrunner.catalogue.follower import Follower
-from fnrunner.invoke import errors
-from fnrunner.invoke.front import Front
-from fnrunner.model.arn import FunctionRef
+from fnrunner.catalogue.queues import attributes_of
+from fnrunner.catalogue.schedule import watch_of
+from fnrunner.delivery.given_up import PollerLetters
+from fnrunner.invoke.batch import BatchInvoker
 from fnrunner.model.function import Bucket, Notification
+from fnrunner.model.trigger import Schedule, TopicSubscription
+from fnrunner.store.errors import StoreError
 from fnrunner.store.schema import checkpoint, seen_object
 from sources import registry
+from sources.adapters import schedule, topic
+from sources.adapters.file import BucketWatch
 from sources.checkpoints import StoredCheckpoints
-from sources.errors import NotAccepted, Refused
+from sources.claims import StoredClaims
+from sources.errors import CheckpointsUnavailable
+from sources.inbox import InboxAdapter
 from sources.lease import StoredLease
+from sources.mapping import EventSourceMapping
 from sources.notification_filter import Notification as Wish
-from sources.source import Adapter, Health, Services, Source, SourceEvent
+from sources.queue_poller import QueuePoller
+from sources.source import Adapter, Health, Services, Source
+from sources.stream_poller import StreamPoller
 
 log = logging.getLogger(__name__)
 
-
-class FrontAcceptor:
-    """Hands what a source found to the front, as anybody else's event."""
-
-    def __init__(self, front: Front) -> None:
-        self._front = front
-
-    async def accept(self, event: SourceEvent) -> str:
-        try:
-            return await self._front.accept(
-                FunctionRef(event.function, event.qualifier),
-                event.payload,
-                event_id=event.event_id,
-                source=event.source,
-                trigger=event.trigger,
-            )
-        except errors.ServiceUnavailable as error:
-            raise NotAccepted(str(error)) from error
-        except errors.InvokeError as error:
-            raise Refused(str(error)) from error
+TELL_EVERY = timedelta(seconds=1)
+"""How often the state of mappings is looked at: a process that took one over tells what it found."""
 
 
 class SourcesRole:
@@ -51,18 +60,43 @@ class SourcesRole:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._adapter = registry.adapters(Adapter)["s3"]
-        self._watchers: dict[str, Source] = {}
-        self._refused: dict[str, str] = {}
-        self._follower = Follower(parts.catalogue, self._follow, "the file watchers")
-        self._services = Services(
-            acceptor=FrontAcceptor(parts.front),
-            checkpoints=StoredCheckpoints(parts.store, seen_object, checkpoint),
-            lease=lambda name: StoredLease(parts.store, checkpoint, name),
-            region=parts.settings.home.region,
-            account=parts.settings.home.account,
-            clock=now,
+        self._adapters = registry.adapters(Adapter)
+        self._claims = StoredClaims(parts.store, checkpoint)
+        self._foreign = ForeignBrokers(parts.broker, parts.settings.brokers, parts.name, parts.settings.connect_timeout)
+        self._services = self._make_services()
+        self._states = MappingStates(parts.catalogue, self._claims)
+        self._buckets: Kept[Bucket] = Kept(
+            "bucket",
+            configuration=self._bucket_watch,
+            make=self._watcher,
+            gone=self._services.checkpoints.delete,
+            remedy="Correct the bucket or its notifications",
         )
+        self._mappings: Kept[EventSourceMapping] = Kept(
+            "event source mapping",
+            configuration=lambda mapping: mapping,
+            make=self._poller,
+            remedy="Correct the mapping",
+        )
+        self._schedules: Kept[Schedule] = Kept(
+            "schedule",
+            configuration=watch_of,
+            make=lambda wanted: self._adapters["schedule"].make(watch_of(wanted), self._services),
+            gone=lambda name: self._claims.forget(schedule.claim_name(name)),
+            remedy="Correct the schedule",
+        )
+        self._topics: Kept[TopicSubscription] = Kept(
+            "topic subscription",
+            configuration=topic_watch,
+            make=lambda wanted: self._adapters["topic"].make(topic_watch(wanted), self._services),
+            gone=lambda name: topic.forget(name, self._services),
+            remedy="Correct the subscription",
+        )
+        self._kinds: tuple[Kept[Bucket] | Kept[EventSourceMapping] | Kept[Schedule] | Kept[TopicSubscription], ...] = (
+            self._buckets, self._mappings, self._schedules, self._topics
+        )  # fmt: skip
+        self._follower = Follower(parts.catalogue, self._follow, "the sources")
+        self._telling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Raises StoreError, BrokerError."""
@@ -71,64 +105,90 @@ class SourcesRole:
             bucket = Bucket(name, directory)
             if known.get(name) != bucket:
                 await self._parts.catalogue.put_bucket(bucket)
+        await self._claims.start()
         await self._follower.start()
+        self._telling = asyncio.create_task(self._tell_for_ever(), name="states of mappings")
 
     async def close(self) -> None:
         """What has been taken is recorded; the rest is found again by the next start. Idempotent."""
         await self._follower.close()
-        await asyncio.gather(*(watcher.close() for watcher in self._watchers.values()))
+        if (task := self._telling) is not None:
+            self._telling = None
+            task.cancel()
+            await asyncio.wait([task])
+        await asyncio.gather(*(kind.close() for kind in self._kinds))
+        await self._states.close()
+        await self._claims.close()
+        await self._foreign.close()
 
     def health(self) -> Mapping[str, Health]:
-        """Of each bucket."""
-        return {name: watcher.health() for name, watcher in self._watchers.items()}
+        """Of each source, by its name."""
+        return {name: state for kind in self._kinds for name, state in kind.health().items()}
 
     def problems(self) -> Iterable[Problem]:
-        for name, reason in self._refused.items():
-            yield Problem(f"bucket {name}", reason, "Correct the bucket or its notifications")
-        for name, state in self.health().items():
-            if not state.ok and name not in self._refused:
-                yield Problem(f"bucket {name}", "; ".join(state.reasons) or state.condition.value)
+        for kind in self._kinds:
+            yield from kind.problems()
         if self._follower.problem:
             yield Problem("sources", self._follower.problem)
 
     async def _follow(self) -> None:
-        buckets = {bucket.name: bucket for bucket in self._parts.catalogue.snapshot.buckets}
-        for gone in set(self._watchers) - set(buckets):
-            await self._forget(gone)
-        refused = {}
-        for name, bucket in buckets.items():
+        snapshot = self._parts.catalogue.snapshot
+        await self._buckets.follow({bucket.name: bucket for bucket in snapshot.buckets})
+        wanted = {
+            uuid: mapping for uuid, mapping in snapshot.of_type(EventSourceMapping).items() if not mapping.deleting
+        }
+        await self._mappings.follow(wanted)
+        await self._schedules.follow(snapshot.of_type(Schedule))
+        await self._topics.follow(snapshot.of_type(TopicSubscription))
+
+    async def _tell_for_ever(self) -> None:
+        while True:
+            mappings = self._parts.catalogue.snapshot.of_type(EventSourceMapping)
             try:
-                await self._watch(bucket)
-            except Exception as error:  # whatever is wrong with one bucket, the others are watched
-                refused[name] = str(error) or type(error).__name__
-                if refused[name] != self._refused.get(name):
-                    log.exception("bucket %s cannot be watched as it is", name)
-        self._refused = refused
+                await self._states.tell(mappings, self._mappings.refused)
+            except (CheckpointsUnavailable, StoreError) as error:
+                log.warning("the states of event source mappings cannot be told now: %s", error)
+            except Exception:
+                log.exception("the states of event source mappings cannot be told")
+            await asyncio.sleep(TELL_EVERY.total_seconds())
 
-    async def _watch(self, bucket: Bucket) -> None:
-        self._make_directory(bucket)
-        notifications = self._parts.catalogue.snapshot.notifications_of(bucket.name)
-        watch = self._adapter.configuration(bucket.name, bucket.directory, tuple(map(_wish, notifications)))
-        if watcher := self._watchers.get(bucket.name):
-            await watcher.reconfigure(watch)
-        else:
-            self._watchers[bucket.name] = self._adapter.make(watch, self._services)
-            await self._watchers[bucket.name].start()
+    def _poller(self, mapping: EventSourceMapping) -> Source:
+        adapter = registry.adapter_of(mapping, self._services)
+        if isinstance(adapter, InboxAdapter):
+            return QueuePoller(mapping, self._services, adapter)
+        return StreamPoller(mapping, self._services, adapter)
 
-    async def _forget(self, name: str) -> None:
-        """A bucket that was removed: if there is one of its name again, everything in it is new. Closed before that."""
-        await self._watchers[name].close()
-        await self._services.checkpoints.delete(name)
-        del self._watchers[name]
-
-    def _make_directory(self, bucket: Bucket) -> None:
-        """A new bucket's directory. One that has been watched is never made again: its absence is an outage."""
-        if bucket.name in self._watchers:
-            return
+    def _watcher(self, bucket: Bucket) -> Source:
+        """A new bucket's directory is made. One that has been watched is never made again: its absence is an outage."""
         try:
             Path(bucket.directory).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             log.warning("bucket %s: %s cannot be made: %s", bucket.name, bucket.directory, error)
+        return self._adapters["s3"].make(self._bucket_watch(bucket), self._services)
+
+    def _bucket_watch(self, bucket: Bucket) -> BucketWatch:
+        notifications = self._parts.catalogue.snapshot.notifications_of(bucket.name)
+        return BucketWatch(bucket.name, bucket.directory, tuple(map(_wish, notifications)))
+
+    def _make_services(self) -> Services:
+        parts, settings = self._parts, self._parts.settings
+        return Services(
+            acceptor=FrontAcceptor(parts.front),
+            checkpoints=StoredCheckpoints(parts.store, seen_object, checkpoint),
+            lease=lambda name: StoredLease(parts.store, checkpoint, name),
+            region=settings.home.region,
+            account=settings.home.account,
+            clock=now,
+            broker=parts.broker,
+            invoker=BatchInvoker(parts.front, parts.tracing),
+            letters=PollerLetters(parts.broker, settings.home, parts.ledger, parts.destinations(), clock=now_ms),
+            claims=self._claims,
+            brokers=self._foreign.get,
+            endpoints=settings.aws_endpoints,
+            queue_attributes=lambda name: attributes_of(parts.store, name),
+            virtual_hosts=settings.virtual_hosts,
+            retry_first=settings.backoff_first,
+        )
 
 
 def _wish(notification: Notification) -> Wish:

@@ -100,6 +100,31 @@ class BucketInUse(CatalogueError):
         super().__init__(f"The bucket {name} invokes {', '.join(functions)}")
 
 
+class MappingExists(CatalogueError):
+    """An event source mapping of this source and function exists. Update or delete it; ``uuid`` names it."""
+
+    code, status, message_key, type = "ResourceConflictException", 409, "message", "User"
+
+    def __init__(self, what: str, uuid: str) -> None:
+        self.uuid = uuid
+        super().__init__(f"{what} already exists. Please update or delete the existing mapping with UUID {uuid}")
+
+
+class MappingInUse(CatalogueError):
+    """Cannot update the event source mapping because it is in use."""
+
+    code, status, type = "ResourceInUseException", 400, "User"
+
+    def __init__(self, verb: str) -> None:
+        super().__init__(f"Cannot {verb} the event source mapping because it is in use.")
+
+
+class TriggerExists(CatalogueError):
+    """Something of that name exists already. Remove it first, or choose another name."""
+
+    code, status, message_key, type = "ResourceConflictException", 409, "message", "User"
+
+
 class PreconditionFailed(CatalogueError):
     """The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the
     latest Revision Id"""

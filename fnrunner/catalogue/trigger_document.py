@@ -54,9 +54,9 @@ def _made(kind: Any, value: Any) -> Any:
         return None if value is None else _made(kind, value)
     if get_origin(kind) is tuple:
         return tuple(_made(get_args(kind)[0], item) for item in value)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         types = _types(kind)
-        return kind(**{name: _made(types[name], item) for name, item in value.items() if name in types})  # type: ignore[operator]
+        return kind(**{name: _made(types[name], item) for name, item in value.items() if name in types})
     if issubclass(kind, Enum):
         return kind(value)
     if kind is timedelta:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,11 @@ from fnrunner.cli.output import clean
 from fnrunner.model.arn import FunctionRef, InvalidArn
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection
+    from http.client import HTTPConnection, HTTPResponse
 
 FUNCTIONS = "/2015-03-31/functions"
 ADMIN = "/fnrunner/v1"
+STREAMED_FUNCTIONS = "/2021-11-15/functions"
 CHUNK_BYTES = 64 * 1024
 READ_TIMEOUT = timedelta(seconds=60)
 
@@ -77,23 +78,57 @@ class Client:
         """
         from http.client import HTTPException
 
-        given = {name: value for name, value in (query or {}).items() if value is not None}
-        target = self._parts.path.rstrip("/") + path + (f"?{urlencode(given)}" if given else "")
+        target = self._target(path, query)
         connection = self._connection(timeout)
         try:
             connection.request(method, target, body=_sent(body, progress), headers=_headers(body, headers))
             response = connection.getresponse()
-            reply = Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            reply = Reply(response.status, _received(response), response.read())
         except (OSError, HTTPException) as error:
-            raise ServerUnreachable(
-                f"The server at {self.endpoint_url} does not answer: {_said(error)}",
-                "Start it with `fnrunner dev`, or name another with --endpoint-url or FNRUNNER_ENDPOINT_URL.",
-            ) from error
+            raise self._unreachable(error) from error
         finally:
             connection.close()
         if reply.status >= 400:
             raise refusal(reply)
         return reply
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta = READ_TIMEOUT,
+    ) -> Iterator[tuple[Reply, Iterator[bytes]]]:
+        """POST, and read the body while it comes: the answer without its body, and the pieces of that.
+
+        Raises as ``call``, also from the iterator: ServerUnreachable when the body ends too early.
+        """
+        from http.client import HTTPException
+
+        connection = self._connection(timeout)
+        try:
+            try:
+                connection.request("POST", self._target(path, query), body=body, headers=_headers(body, headers))
+                response = connection.getresponse()
+                if response.status >= 400:
+                    raise refusal(Reply(response.status, _received(response), response.read()))
+            except (OSError, HTTPException) as error:
+                raise self._unreachable(error) from error
+            yield Reply(response.status, _received(response), b""), self._pieces(response)
+        finally:
+            connection.close()
+
+    def _pieces(self, response: HTTPResponse) -> Iterator[bytes]:
+        from http.client import HTTPException
+
+        try:
+            while piece := response.read1(CHUNK_BYTES):
+                yield piece
+        except (OSError, HTTPException) as error:
+            raise self._unreachable(error) from error
 
     def get(self, path: str, **query: str | int | None) -> Any:
         """The JSON at a path."""
@@ -125,6 +160,16 @@ class Client:
             yield from page[key]
             if not (marker := page.get(cursor)):
                 return
+
+    def _target(self, path: str, query: Mapping[str, str | int | None] | None) -> str:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._parts.path.rstrip("/") + path + (f"?{urlencode(given)}" if given else "")
+
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"The server at {self.endpoint_url} does not answer: {_said(error)}",
+            "Start it with `fnrunner dev`, or name another with --endpoint-url or FNRUNNER_ENDPOINT_URL.",
+        )
 
     def _connection(self, timeout: timedelta) -> HTTPConnection:
         from http.client import HTTPConnection, HTTPSConnection
@@ -209,6 +254,10 @@ def _reported(body: bytes, progress: Progress) -> Iterator[bytes]:
 def _headers(body: bytes | None, headers: Mapping[str, str] | None) -> dict[str, str]:
     # Content-Length is set by hand: http.client sends an iterator in chunks, which upload limits cannot judge early.
     return {**(headers or {}), "Content-Length": str(len(body or b""))}
+
+
+def _received(response: HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.getheaders()}
 
 
 def _said(error: Exception) -> str:

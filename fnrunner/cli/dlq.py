@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fnrunner.cli import option
+from fnrunner.cli import option, poison
 from fnrunner.cli.client import Client, admin_path
 from fnrunner.cli.error import FAILED, CliError, UsageFault
 from fnrunner.cli.function import confirm
@@ -76,7 +76,7 @@ def show(name: str, event_id: str, as_json: bool, endpoint_url: str) -> None:
     """Show one dead letter with its payload and attempts.
 
     With --json: the keys of `ls` and "payload" (or "payload_base64"), "original" (when edited), "edited", "source",
-    "accepted_at_ms", "attempts", "destination_errors".
+    "accepted_at_ms", "attempts", "destination_errors"; of records of a stream or queue "batch" and "poison", else null.
     """
     found = Client(endpoint_url).get(letters_path(name, event_id))
     output = Output(as_json)
@@ -97,6 +97,7 @@ def page(letter: dict[str, Any]) -> Iterator[str]:
         yield f"  redriven  {letter['redrives']} times before"
     for attempt in letter["attempts"]:
         yield f"  attempt {attempt['number']}  {moment(attempt['at_ms'])}  {span(attempt['duration_ms'])}  {_error(attempt)}"
+    yield from poison.lines(letter)
     for error in letter["destination_errors"]:
         yield f"  destination  {error}"
     payload = payload_of(letter)

@@ -11,6 +11,7 @@ import click
 from fnrunner.cli import option
 from fnrunner.cli.client import Client, Reply, function_path
 from fnrunner.cli.error import FAILED, UsageFault
+from fnrunner.cli.invoke_stream import invoke_stream
 from fnrunner.cli.option import document
 from fnrunner.cli.output import Output, clean
 
@@ -26,7 +27,7 @@ def register(app: click.Group) -> None:
 @option.function_name
 @click.option("--event", "-e", "event", metavar="JSON|@FILE|-", default="{}", help="The event.")
 @click.option("--async", "asynchronous", is_flag=True, help="Accept the event, do not wait for it.")
-@click.option("--stream", "stream", is_flag=True, help="Not supported yet: response streaming.")
+@click.option("--stream", "stream", is_flag=True, help="Print the response while the function makes it.")
 @click.option("--qualifier", "qualifier", metavar="Q", default="", help="A version or alias.")
 @click.option("--tail", "tail", is_flag=True, help="Print the last 4 KB of the log on standard error.")
 @option.as_json
@@ -43,28 +44,35 @@ def invoke(
 ) -> int:
     """Invoke a function and print its response. Exit status 1 on a function error.
 
-    With --json: {"status_code", "request_id", "executed_version", "function_error", "payload", "log"}.
+    With --json: {"status_code", "request_id", "executed_version", "function_error", "payload", "log"}; with --stream as
+    well, a line {"chunk"} for each piece and at last {"request_id", "executed_version", "error_code", "error_details",
+    "log"}.
     """
-    if stream:
+    if asynchronous and stream:
         raise UsageFault(
-            "--stream: response streaming is not supported", "Leave --stream out: the response is then printed whole."
+            "--stream: an asynchronous event has no response to wait for", "Leave out either --async or --stream."
         )
     if asynchronous and tail:
         raise UsageFault(
             "--tail: an asynchronous event has no log to wait for", f"Use `fnrunner logs {name} --follow`."
         )
-    headers = {"X-Amz-Invocation-Type": "Event" if asynchronous else "RequestResponse"}
+    headers = {
+        "X-Amz-Invocation-Type": "Event" if asynchronous else "RequestResponse",
+        "Content-Type": "application/json",
+    }
     if tail:
         headers["X-Amz-Log-Type"] = "Tail"
-    reply = Client(endpoint_url).call(
+    client, body, output = Client(endpoint_url), document(event, "--event"), Output(as_json)
+    if stream:
+        return invoke_stream(client, name, body, headers, qualifier=qualifier, timeout=PATIENCE, output=output)
+    reply = client.call(
         "POST",
         function_path(name, "invocations"),
         query={"Qualifier": qualifier or None},
-        body=document(event, "--event"),
-        headers={**headers, "Content-Type": "application/json"},
+        body=body,
+        headers=headers,
         timeout=PATIENCE,
     )
-    output = Output(as_json)
     (_print_accepted if asynchronous else _print_answer)(output, reply)
     return FAILED if "x-amz-function-error" in reply.headers else 0
 

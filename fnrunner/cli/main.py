@@ -9,7 +9,25 @@ from dataclasses import dataclass
 
 import click
 
-from fnrunner.cli import audit, bucket, dlq, doctor, function, invoke, logs, option, queue, serve, stream, why
+from fnrunner.cli import (
+    audit,
+    bucket,
+    credentials,
+    dlq,
+    doctor,
+    function,
+    invoke,
+    logs,
+    mapping,
+    option,
+    queue,
+    schedule,
+    serve,
+    stream,
+    topic,
+    url,
+    why,
+)
 from fnrunner.cli.deploy import command as deploy
 from fnrunner.cli.error import FAILED, USAGE, CliError
 from fnrunner.cli.output import Output, clean
@@ -61,7 +79,25 @@ def version(as_json: bool) -> None:
     output.line(f"fnrunner {__version__} (Python {platform.python_version()})")
 
 
-for module in (serve, deploy, invoke, function, logs, why, dlq, bucket, queue, stream, audit, doctor):
+for module in (
+    serve,
+    deploy,
+    invoke,
+    function,
+    logs,
+    why,
+    dlq,
+    bucket,
+    queue,
+    stream,
+    mapping,
+    topic,
+    schedule,
+    url,
+    credentials,
+    audit,
+    doctor,
+):
     module.register(application)
 application.add_command(version)
 

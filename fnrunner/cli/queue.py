@@ -1,8 +1,10 @@
-"""`fnrunner queue`: create, fill, read and list queues without an AMQP client."""
+"""`fnrunner queue`: create, fill, read, list and purge queues without an AMQP client."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import click
@@ -10,28 +12,57 @@ import click
 from fnrunner.cli import option
 from fnrunner.cli.client import ADMIN, Client, segment
 from fnrunner.cli.error import UsageFault
+from fnrunner.cli.function import confirm
 from fnrunner.cli.option import content, pairs, rows
 from fnrunner.cli.output import Output, clean
 
 BATCH = 100
+GROUP_HEADER = "message-group-id"
 
 
 def register(app: click.Group) -> None:
-    group = click.Group("queue", help="Create, fill, read and list queues.", no_args_is_help=True)
+    group = click.Group("queue", help="Create, fill, read, list and purge queues.", no_args_is_help=True)
     group.add_command(create)
     group.add_command(send)
     group.add_command(receive)
     group.add_command(list_queues)
+    group.add_command(show)
+    group.add_command(purge)
     app.add_command(group)
 
 
 @click.command("create")
 @click.argument("name", metavar="NAME")
+@click.option(
+    "--visibility-timeout",
+    "visibility",
+    type=click.IntRange(0, 43_200),
+    metavar="SECONDS",
+    help="How long a message that failed stays away; 30 unless given. Not below the function's timeout.",
+)
+@click.option(
+    "--max-receive-count",
+    "most",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="After so many receives a message goes to the dead-letter queue.",
+)
+@click.option("--dead-letter-queue", "dead", metavar="NAME", help="A queue that exists.")
+@click.option("--fifo", "fifo", is_flag=True, help="Messages without a group are handled in order, too.")
 @option.as_json
 @option.endpoint
-def create(name: str, as_json: bool, endpoint_url: str) -> None:
-    """Create a quorum queue; nothing changes where it exists. With --json: {"name", "arn"}."""
-    made = Client(endpoint_url).send("PUT", queue_path(name), {})
+def create(
+    name: str, visibility: int | None, most: int | None, dead: str | None, fifo: bool, as_json: bool, endpoint_url: str
+) -> None:
+    """Create a quorum queue. Where it exists, only the attributes that are given change.
+
+    With --json: {"name", "arn", "attributes": {"visibility_timeout_s", "max_receive_count", "dead_letter_queue", "fifo"}}.
+    """
+    given = {"visibility_timeout_s": visibility, "max_receive_count": most, "dead_letter_queue": dead}
+    attributes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if fifo:
+        attributes["fifo"] = True
+    made = Client(endpoint_url).send("PUT", queue_path(name), attributes)
     output = Output(as_json)
     if as_json:
         output.json(made)
@@ -40,32 +71,45 @@ def create(name: str, as_json: bool, endpoint_url: str) -> None:
 
 @click.command("send")
 @click.argument("name", metavar="NAME")
-@click.argument("body", metavar="BODY…", nargs=-1, required=True)
+@click.argument("body", metavar="BODY…", nargs=-1)
 @click.option("--header", "header", metavar="K=V", multiple=True, help="A header; repeatable.")
+@click.option("--group", "group", metavar="ID", default="", help="The message group: its messages stay in order.")
 @click.option("--message-id", "message_id", metavar="ID", default="", help="The id, for one message.")
 @click.option("--lines", "lines", is_flag=True, help="Each line of a body is a message.")
+@click.option(
+    "--jsonl",
+    "jsonl",
+    metavar="FILE|-",
+    default="",
+    help='A message a line: {"data": …, "key"?: GROUP, "headers"?: {…}, "message_id"?: ID}.',
+)
 @option.as_json
 @option.endpoint
 def send(
     name: str,
     body: tuple[str, ...],
     header: tuple[str, ...],
+    group: str,
     message_id: str,
     lines: bool,
+    jsonl: str,
     as_json: bool,
     endpoint_url: str,
 ) -> None:
     """Send messages, each confirmed by the broker. With --json: {"message_ids": [ID]}."""
+    if bool(body) == bool(jsonl):
+        raise UsageFault("Say what to send: either BODY or --jsonl", "For example: --jsonl orders.jsonl")
     bodies = [part for text in body for part in _parts(content(text, "BODY"), lines)]
     if message_id and len(bodies) != 1:
         raise UsageFault(f"--message-id: there are {len(bodies)} messages", "Send them one at a time.")
-    more: dict[str, Any] = {"headers": pairs(header, "--header")} if header else {}
-    if message_id:
-        more["message_id"] = message_id
+    headers = {**pairs(header, "--header"), **({GROUP_HEADER: group} if group else {})}
+    own = {"message_id": message_id} if message_id else {}
+    found: Iterator[dict[str, Any]] = _lines(jsonl) if jsonl else ({**_body(part), **own} for part in bodies)
+    messages = ({**each, "headers": {**headers, **each.get("headers", {})}} for each in found)
     client, output, ids = Client(endpoint_url), Output(as_json), list[str]()
-    for start in range(0, len(bodies), BATCH):
-        messages = [{**_body(part), **more} for part in bodies[start : start + BATCH]]
-        ids += client.send("POST", f"{queue_path(name)}/messages", {"messages": messages})["message_ids"]
+    while batch := list(islice(messages, BATCH)):
+        # A batch is confirmed before the next is read: what was counted here is in the queue.
+        ids += client.send("POST", f"{queue_path(name)}/messages", {"messages": batch})["message_ids"]
     if as_json:
         output.json({"message_ids": ids})
     for item in ids:
@@ -98,17 +142,73 @@ def receive(name: str, most: int, keep: bool, as_json: bool, endpoint_url: str) 
 @option.as_json
 @option.endpoint
 def list_queues(as_json: bool, endpoint_url: str) -> None:
-    """List the queues that were created here. With --json: {"queues": [{"name", "arn", "ready", "unsettled", "consumers"}]}."""
+    """List the queues that were created here.
+
+    With --json: {"queues": [{"name", "arn", "ready", "unsettled", "consumers", "attributes": {…}}]}.
+    """
     found = Client(endpoint_url).get(f"{ADMIN}/queues")
     output = Output(as_json)
     if as_json:
         output.json(found)
         return
+    listed = [{**queue, "visibility": f"{queue['attributes']['visibility_timeout_s']} s", "dead": _dead(queue)}
+              for queue in found["queues"]]  # fmt: skip
     output.table(
-        ("NAME", "READY", "UNSETTLED", "CONSUMERS", "ARN"),
-        rows(found["queues"], "name", "ready", "unsettled", "consumers", "arn"),
+        ("NAME", "READY", "UNSETTLED", "CONSUMERS", "VISIBILITY", "DEAD-LETTER QUEUE", "ARN"),
+        rows(listed, "name", "ready", "unsettled", "consumers", "visibility", "dead", "arn"),
         empty="There are no queues yet. `fnrunner queue create NAME` makes one.",
     )
+
+
+@click.command("show")
+@click.argument("name", metavar="NAME")
+@option.as_json
+@option.endpoint
+def show(name: str, as_json: bool, endpoint_url: str) -> None:
+    """Show a queue: how much is in it, and its attributes. fnrunner's own queues have none.
+
+    With --json: {"name", "arn", "ready", "unsettled", "consumers", "attributes": {…} or null}.
+    """
+    found = Client(endpoint_url).get(queue_path(name))
+    output = Output(as_json)
+    if as_json:
+        output.json(found)
+        return
+    attributes = found["attributes"] or {}
+    facts = [["ready", found["ready"]], ["unsettled", _known(found["unsettled"])], ["consumers", found["consumers"]]]
+    if attributes:
+        facts += [
+            ["visibility timeout", f"{attributes['visibility_timeout_s']} s"],
+            ["dead-letter queue", _dead(found) or "none: messages come again until they succeed"],
+            ["fifo", "yes" if attributes["fifo"] else "no"],
+        ]
+    output.table((found["name"], found["arn"]), facts, empty="")
+
+
+@click.command("purge")
+@click.argument("name", metavar="NAME")
+@click.option("--yes", "-y", "yes", is_flag=True, help="Do not ask.")
+@option.as_json
+@option.endpoint
+def purge(name: str, yes: bool, as_json: bool, endpoint_url: str) -> None:
+    """Throw away what waits in a queue. With --json: {"name", "purged": COUNT}."""
+    client, output = Client(endpoint_url), Output(as_json)
+    ready = client.get(queue_path(name))["ready"]
+    confirm(f"Throw away {ready} messages of the queue {name} for good?", yes)
+    done = client.send("POST", f"{queue_path(name)}/purge", {})
+    if as_json:
+        output.json(done)
+    output.line(f"{done['purged']} thrown away")
+
+
+def _dead(queue: dict[str, Any]) -> str | None:
+    attributes = queue["attributes"]
+    dead, most = attributes["dead_letter_queue"], attributes["max_receive_count"]
+    return f"{dead} after {most} receives" if dead else None
+
+
+def _known(count: int | None) -> str:
+    return "the broker does not say" if count is None else str(count)
 
 
 def queue_path(name: str) -> str:
@@ -130,3 +230,42 @@ def _body(data: bytes) -> dict[str, str]:
         from base64 import b64encode
 
         return {"body_base64": b64encode(data).decode()}
+
+
+_FIELDS = {"data", "key", "group", "headers", "message_id"}
+
+
+def _lines(source: str) -> Iterator[dict[str, Any]]:
+    """The messages of a file with one a line, as the API takes them. Raises UsageFault."""
+    import sys
+
+    try:
+        file = sys.stdin if source == "-" else open(source, encoding="utf-8")  # noqa: SIM115  closed at the end
+    except OSError as error:
+        raise UsageFault(
+            f"--jsonl: {source} cannot be read: {error.strerror}", "Name a file, or - for stdin."
+        ) from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _line(line, number)
+
+
+def _line(text: str, number: int) -> dict[str, Any]:
+    """One line: ``data`` that is no text is sent as JSON; ``key`` and ``group`` both name the message group."""
+    sent = f"Lines of earlier batches of {BATCH} were sent."
+    try:
+        item = json.loads(text)
+    except ValueError as error:
+        raise UsageFault(f"--jsonl: line {number} is not JSON: {error}", sent) from error
+    if not isinstance(item, dict) or "data" not in item or set(item) - _FIELDS:
+        raise UsageFault(f'--jsonl: line {number} is not {{"data": …, "key"?, "headers"?, "message_id"?}}', sent)
+    data, headers = item["data"], item.get("headers") or {}
+    group = item.get("group", item.get("key"))
+    if not isinstance(headers, dict) or not (group is None or isinstance(group, str)):
+        raise UsageFault(f"--jsonl: line {number}: headers takes an object, and key a text", sent)
+    message: dict[str, Any] = {"body": data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)}
+    message["headers"] = {**headers, **({GROUP_HEADER: group} if group else {})}
+    if item.get("message_id") is not None:
+        message["message_id"] = item["message_id"]
+    return message

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fnrunner.cli import poison
 from fnrunner.cli.output import clean, moment, size, span
 
 Line = tuple[str, tuple[str, ...]]
@@ -144,6 +145,8 @@ def _ending(story: Mapping[str, Any]) -> Iterator[Line]:
         kept = {"held": "it waits", "redriving": "it is being redriven", "redriven": "it was redriven"}
         became = kept.get(letter["state"], "it was given up for good")
         yield f"Dead       {moment(letter['at_ms'])}, {letter['reason']}: {became}", ("red",)
+    for line in poison.lines(story):
+        yield clean(line), ()
     if state == "in flight":
         waiting = attempts[-1]["retry_in_ms"] if attempts else None
         if attempts and waiting is not None:
@@ -168,11 +171,17 @@ def suggestions(story: Mapping[str, Any]) -> list[tuple[str, str]]:
             (f"fnrunner dlq show {name} {event_id}", "the payload"),
             (f"fnrunner dlq edit {name} {event_id}", "correct the payload"),
             (f"fnrunner dlq redrive {name} {event_id}", "run it again, after you deployed a fix"),
+            *_about_mapping(story),
             logs,
         ]
     if state in ("in flight", "redriving"):
         return [(f"fnrunner why {event_id}", "look again"), (f"fnrunner logs {name} --follow", "watch the function")]
     return [logs, (f"fnrunner functions show {name}", "the function")]
+
+
+def _about_mapping(story: Mapping[str, Any]) -> list[tuple[str, str]]:
+    mapping = (story.get("batch") or {}).get("mapping")
+    return [(f"fnrunner mapping show {mapping}", "where its source is, and how that ends")] if mapping else []
 
 
 def _width(story: Mapping[str, Any]) -> int:

@@ -1,28 +1,34 @@
-"""`fnrunner stream`: create, fill and list streams without an AMQP client."""
+"""`fnrunner stream`: create, fill, list and rewind streams without an AMQP client."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import click
 
 from fnrunner.cli import option
 from fnrunner.cli.client import ADMIN, Client, segment
-from fnrunner.cli.error import UsageFault
+from fnrunner.cli.error import CliError, UsageFault
+from fnrunner.cli.event_source import rewind_to
+from fnrunner.cli.function import confirm
 from fnrunner.cli.output import Output
 
 BATCH = 1000
 
 
 def register(app: click.Group) -> None:
-    group = click.Group("stream", help="Create, fill and list streams.", no_args_is_help=True)
+    group = click.Group("stream", help="Create, fill, list and rewind streams.", no_args_is_help=True)
     group.add_command(create)
     group.add_command(put)
     group.add_command(list_streams)
+    group.add_command(rewind)
     app.add_command(group)
+    app.add_command(click.Group("streams", group.commands, help=group.help, no_args_is_help=True, hidden=True))
 
 
 @click.command("create")
@@ -79,6 +85,49 @@ def list_streams(as_json: bool, endpoint_url: str) -> None:
         [[item["name"], len(item["partitions"]), item["arn"]] for item in found["streams"]],
         empty="There are no streams yet. `fnrunner stream create NAME` makes one.",
     )
+
+
+@click.command("rewind")
+@click.argument("name", metavar="NAME|UUID")
+@click.option("--to", "to", metavar="POSITION|TIME|start|end", required=True, help="The next record to be read.")
+@click.option("--yes", "-y", "yes", is_flag=True, help="Do not ask.")
+@option.as_json
+@option.endpoint
+def rewind(name: str, to: str, yes: bool, as_json: bool, endpoint_url: str) -> None:
+    """Let the event source mapping UUID, or all of the stream NAME, go on from elsewhere.
+
+    Records between are given to the functions again, or passed over; a position counts in each partition. With --json:
+    {"rewound": [{"uuid", "id", "to"}]}.
+    """
+    client, output = Client(endpoint_url), Output(as_json)
+    document = {"to": rewind_to(to)}
+    uuids = _mappings_of(client, name)
+    confirm(f"Let {len(uuids)} event source mapping{'s' if len(uuids) > 1 else ''} of {name} go on from {to}?", yes)
+    done = [
+        {"uuid": uuid, **client.send("PUT", f"{ADMIN}/mappings/{segment(uuid)}/rewind", document)} for uuid in uuids
+    ]
+    if as_json:
+        output.json({"rewound": done})
+    for one in done:
+        output.line(f"{one['uuid']} goes on from {to}")
+
+
+def _mappings_of(client: Client, name: str) -> list[str]:
+    """The mapping, or those that read the stream. Raises CliError when there are none."""
+    if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", name):
+        return [name]
+    found = [one["mapping"]["UUID"] for one in client.get(f"{ADMIN}/mappings")["mappings"] if _reads(one, name)]
+    if not found:
+        raise CliError(
+            f"No event source mapping reads a stream {name}",
+            "`fnrunner mapping ls` lists them. A queue cannot be rewound: what was taken from it is gone.",
+        )
+    return found
+
+
+def _reads(found: dict[str, Any], name: str) -> bool:
+    kind, _, source = found["source"].partition(":")
+    return source == name and kind in ("kinesis", "dynamodb", "kafka")
 
 
 def stream_path(name: str) -> str:

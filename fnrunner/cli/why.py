@@ -21,7 +21,8 @@ def register(app: click.Group) -> None:
 def why(event_id: str, as_json: bool, endpoint_url: str) -> None:
     """Tell what became of one event: every attempt, its error and log, what comes next, and what to type.
 
-    With --json: {"event_id", "function", "state", "trace_id", "accepted", "attempts", "dead_letters", "logs"}.
+    With --json: {"event_id", "function", "state", "trace_id", "accepted", "attempts", "dead_letters", "logs", "batch",
+    "poison"}; the last two are of records of a stream or queue that were given up, else null.
     """
     try:
         found = Client(endpoint_url).get(f"{ADMIN}/events/{segment(event_id)}")

@@ -150,6 +150,10 @@ class Destinations:
             failures += await self._tell("DeadLetterConfig", dead_letter_arn, envelope, envelope.payload, headers)
         return failures
 
+    async def tell_skipped(self, arn: str, envelope: Envelope, body: bytes) -> tuple[DestinationFailure, ...]:
+        """Tell a mapping's on-failure destination of records that were given up; ``envelope`` stands for them."""
+        return await self._tell("OnFailure", arn, envelope, body)
+
     def _record(self, envelope: Envelope, completion: Completion) -> bytes:
         arn = self._home.function(envelope.function, envelope.qualifier or limits.LATEST)
         return record(envelope, completion, function_arn=arn, now_ms=self._clock())

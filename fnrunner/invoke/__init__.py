@@ -3,6 +3,7 @@
 ::
 
     call    ─► validate ─► request ─► broker ─► worker ─► reply      synchronous: the caller waits
+    stream  ─► validate ─► request ─► broker ─► worker ─► replies    the same, the answer in pieces as they are made
     accept  ─► validate ─► publish, confirm ─► ledger                asynchronous: the caller gets an id
 
 An event is accepted when the broker has confirmed it on the function's queue; the id is given out only after that, and

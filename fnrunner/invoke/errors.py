@@ -5,6 +5,8 @@ Source: Lambda API, Invoke.
 
 from __future__ import annotations
 
+import inspect
+
 from fnrunner.model.invocation import ThrottleReason
 
 
@@ -19,6 +21,9 @@ class InvokeError(Exception):
     type = "Service"
     reason = ""
     retry_after_s: int | None = None
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or "").split("\n\n", 1)[0].replace("\n", " "))
 
 
 class FunctionNotFound(InvokeError):
@@ -72,3 +77,7 @@ class ServiceFault(InvokeError):
     """fnrunner could not run the function."""
 
     status = 500
+
+
+class WorkerLost(ServiceFault):
+    """The worker that took this request did not answer. It may have died; see `fnrunner doctor`."""

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from broker import names, reply
+from broker import names
 from broker.broker import Broker, State
 from broker.envelope import Envelope, to_message
-from broker.errors import BrokerError, EnvelopeError, NoReply, RequestReturned, Unavailable, Unroutable
-from broker.message import Message
-from broker.reply import Reply, ReplyKind
+from broker.errors import BrokerError, Unroutable
+from broker.reply import ReplyKind
 from broker.topology import function_queues
 from fnrunner.catalogue import Catalogue
 from fnrunner.delivery.ledger import Ledger
 from fnrunner.delivery.record import AcceptedEvent
 from fnrunner.invoke import errors
 from fnrunner.invoke.payload import checked
+from fnrunner.invoke.request import Requests
+from fnrunner.invoke.stream import StreamedCall
 from fnrunner.model import limits
 from fnrunner.model.arn import FunctionRef, Home
 from fnrunner.model.function import Function
@@ -31,9 +33,6 @@ from fnrunner.telemetry.metrics import Metrics
 from fnrunner.telemetry.tracing import Span, Tracing
 
 log = logging.getLogger(__name__)
-
-REPLY_MARGIN = timedelta(seconds=30)
-"""On top of the function's timeout and its init: what the broker and the worker may take."""
 
 PUBLISH_PATIENCE = timedelta(seconds=15)
 LEDGER_PATIENCE = timedelta(seconds=10)
@@ -74,7 +73,7 @@ class Front:
         self._ledger = ledger
         self._tracing = tracing
         self._metrics = metrics
-        self._sync_wait = sync_wait
+        self._requests = Requests(broker, sync_wait)
         self._now = now
 
     async def check(self, ref: FunctionRef) -> Function:
@@ -144,40 +143,89 @@ class Front:
         log_tail: bool = False,
         xray: str = "",
         trace: Mapping[str, str] = NO_TRACE,
+        source: str = "api",
+        trigger: str = "http",
     ) -> CallResult:
         """Run it now and wait for the answer.
 
         Raises FunctionNotFound, InvalidPayload, PayloadTooLarge, Throttled, NoWorker, ServiceUnavailable, ServiceFault.
         """
+        function, payload = await self._admit(ref, payload)
+        with self._opened(function, ref, payload, source, trigger, trace or _carrier(xray)) as (envelope, span):
+            asked = _with(envelope, client_context, log_tail, span.carrier)
+            answer = await self._requests.ask(function, to_message(asked, persistent=False))
+        return CallResult(
+            request_id=envelope.id,
+            payload=answer.payload,
+            function_error="Unhandled" if answer.kind is ReplyKind.ERROR else "",
+            executed_version=answer.version,
+            log_tail=answer.log_tail,
+            xray=asked.xray,
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        ref: FunctionRef,
+        payload: bytes,
+        *,
+        client_context: str = "",
+        log_tail: bool = False,
+        xray: str = "",
+        trace: Mapping[str, str] = NO_TRACE,
+        source: str = "api",
+        trigger: str = "http",
+    ) -> AsyncIterator[StreamedCall]:
+        """Run it now and have the answer in pieces; entered when the first piece, or the end, is there.
+
+        Leaving before the end stops the work. While nobody iterates the function is held back. Raises as ``call``.
+        """
+        function, payload = await self._admit(ref, payload)
+        with self._opened(function, ref, payload, source, trigger, trace or _carrier(xray)) as (envelope, span):
+            asked = replace(_with(envelope, client_context, log_tail, span.carrier), streamed=True)
+            first, rest = await self._requests.ask_for_stream(function, to_message(asked, persistent=False))
+            answer = StreamedCall(envelope.id, asked.xray, first, rest)
+            try:
+                yield answer
+            finally:
+                await rest.aclose()
+                if answer.error_code or not answer.complete:
+                    span.fail(answer.error_code or "ClientDisconnected")
+
+    async def _admit(self, ref: FunctionRef, payload: bytes) -> tuple[Function, bytes]:
+        """What is to be called, with a payload that is JSON."""
         function = await self.check(ref)
         payload = checked(payload, asynchronous=False)
         if function.reserved_concurrency == 0:
             raise errors.Throttled(ThrottleReason.RESERVED)
         self._refuse_when_blocked()
+        return function, payload
+
+    @contextmanager
+    def _opened(
+        self,
+        function: Function,
+        ref: FunctionRef,
+        payload: bytes,
+        source: str,
+        trigger: str,
+        parent: Mapping[str, str],
+    ) -> Iterator[tuple[Envelope, Span]]:
+        """The envelope of a request and its span, which lasts as long as the block and fails with it."""
         request_id = str(uuid.uuid4())
         span = self._tracing.accept(
-            f"invoke {function.name}",
-            trace or _carrier(xray),
-            server=True,
+            f"{'invoke' if source == 'api' else source} {function.name}",
+            parent,
+            server=trigger == "http",
             attributes={"faas.invocation_id": request_id},
         )
-        envelope = self._envelope(function, ref, payload, request_id, "api", "http")
         try:
-            message = to_message(_with(envelope, client_context, log_tail, span.carrier), persistent=False)
-            answer = await self._ask(function, message)
+            yield self._envelope(function, ref, payload, request_id, source, trigger), span
         except errors.InvokeError as error:
             span.fail(error.code, str(error))
             raise
         finally:
             span.end()
-        return CallResult(
-            request_id=request_id,
-            payload=answer.payload,
-            function_error="Unhandled" if answer.kind is ReplyKind.ERROR else "",
-            executed_version=answer.version,
-            log_tail=answer.log_tail,
-            xray=trace_context.to_xray(trace_context.of(span.carrier)),
-        )
 
     def _refuse_when_blocked(self) -> None:
         """At once: an alarm lasts, and whoever asks can go elsewhere or come back."""
@@ -231,64 +279,6 @@ class Front:
             raise errors.ServiceUnavailable(str(error)) from error
         finally:
             span.end()
-
-    async def _ask(self, function: Function, message: Message) -> Reply:
-        """One request, with a second try where the first found no queue."""
-        for first in (True, False):
-            try:
-                return await self._ask_once(function, message)
-            except RequestReturned as returned:
-                if returned.reason == "unroutable" and first:
-                    await self._declare(function.name)
-                    continue
-                raise await self._refusal(function, returned) from returned
-            except NoReply as error:
-                raise errors.ServiceFault(
-                    "The worker that took this request did not answer. It may have died; see `fnrunner doctor`."
-                ) from error
-            except Unavailable as error:
-                raise errors.ServiceUnavailable(str(error)) from error
-        raise AssertionError("unreachable")
-
-    async def _ask_once(self, function: Function, message: Message) -> Reply:
-        replies = self._broker.request(
-            message,
-            queue=names.requests(function.name),
-            # a capped function takes a request at once or throttles it; others may wait for room
-            room=timedelta(0) if function.reserved_concurrency is not None else self._sync_wait,
-            timeout=self._sync_wait + function.timeout + limits.INIT_TIMEOUT + REPLY_MARGIN,
-        )
-        async for answer in replies:
-            return self._read(answer)
-        raise NoReply
-
-    async def _declare(self, function: str) -> None:
-        try:
-            await self._broker.declare(function_queues(function))
-        except BrokerError as error:
-            raise errors.ServiceUnavailable(str(error)) from error
-
-    async def _refusal(self, function: Function, returned: RequestReturned) -> errors.InvokeError:
-        try:
-            depth = await self._broker.depth(names.requests(function.name))
-        except BrokerError:
-            return errors.ServiceUnavailable(str(returned))
-        if depth.consumers == 0:
-            return errors.NoWorker(f"No worker serves {function.name}. Start one with `fnrunner worker`.")
-        capped = function.reserved_concurrency is not None
-        return errors.Throttled(ThrottleReason.RESERVED if capped else ThrottleReason.CAPACITY)
-
-    @staticmethod
-    def _read(message: Message) -> Reply:
-        try:
-            answer = reply.decode(message.body)
-        except EnvelopeError as error:
-            raise errors.ServiceFault(f"The worker's answer cannot be read: {error}") from error
-        if answer.kind is ReplyKind.THROTTLED:
-            raise errors.Throttled(ThrottleReason(answer.code))
-        if answer.kind is ReplyKind.FAULT:
-            raise errors.ServiceFault(answer.message)
-        return answer
 
 
 def _carrier(xray: str) -> Mapping[str, str]:

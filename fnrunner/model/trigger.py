@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from fnrunner.model.function import EPOCH
+from sources.schedule import CatchUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,6 @@ class FunctionUrl:
     @property
     def id(self) -> str:
         return self.url_id
-
-
-class CatchUp(Enum):
-    """What happens to firings that were missed while no sources process ran: none, only the last one, or all of them."""
-
-    NONE = "none"
-    LAST = "last"
-    ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,10 @@ imports the handler and answers invocations over one inherited socket::
 
     worker ── INVOKE(sequence, fields, payload) ──► bootstrap ── handler(event, context)
            ◄─ HELLO · READY | INIT_ERROR · RESULT | ERROR | TOO_LARGE ──
+           ◄─ STREAM_START · CHUNK … · STREAM_END | STREAM_ERROR ──  where the handler streams its answer
+           ── CANCEL(sequence) ──►                                   when nobody wants the rest of it
 
-A bootstrap that dies closes the socket: the worker sees it at once. A worker that dies closes it too: the bootstrap
-leaves. The bootstrap is read by other interpreters than fnrunner's and imports nothing but their standard library.
+A bootstrap that streams waits whenever the socket is full: back-pressure is the socket's. A bootstrap that dies closes the
+socket: the worker sees it at once. A worker that dies closes it too: the bootstrap leaves. The bootstrap is read by other
+interpreters than fnrunner's and imports nothing but their standard library.
 """

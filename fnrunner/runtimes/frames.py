@@ -9,7 +9,9 @@ offset     bytes meaning (big-endian)
 9          4     size of the payload
 ========== ===== =======================================================
 
-The fields of an INVOKE are texts joined by NUL, the client context last because it is the only free text.
+The fields of an INVOKE are texts joined by NUL, the client context last because it is the only free text. Only an INVOKE
+has fields. An invocation is answered by one RESULT, ERROR or TOO_LARGE, or by a stream: STREAM_START, any number of CHUNK,
+and one STREAM_END or STREAM_ERROR.
 
 >>> split_header(header(Kind.RESULT, 7, 0, 2))
 (<Kind.RESULT: 4>, 7, 0, 2)
@@ -18,19 +20,25 @@ The fields of an INVOKE are texts joined by NUL, the client context last because
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Final
 
+from fnrunner.model import limits
 from fnrunner.model.invocation import Invocation
 
 HEADER: Final = struct.Struct(">BIII")
 
 
 class Kind(IntEnum):
-    """INVOKE goes to the bootstrap, the others come from it.
+    """INVOKE and CANCEL go to the bootstrap, the others come from it.
 
     HELLO: the bootstrap runs; the payload is the interpreter's version. READY: the handler is loaded. INIT_ERROR: it is
     not; error JSON. RESULT: the answer. ERROR: the handler's error JSON. TOO_LARGE: the answer's size in decimal.
+    STREAM_START: the answer comes in pieces; its content type. CHUNK: a piece, never empty and at most 64 KiB.
+    STREAM_END: that was all of it. STREAM_ERROR: the handler failed in mid-stream; error JSON. CANCEL: nobody wants the
+    rest: end the stream soon. It may arrive when the invocation has ended, and means nothing then.
     """
 
     HELLO = 1
@@ -40,6 +48,25 @@ class Kind(IntEnum):
     ERROR = 5
     TOO_LARGE = 6
     INVOKE = 7
+    STREAM_START = 8
+    CHUNK = 9
+    STREAM_END = 10
+    STREAM_ERROR = 11
+    CANCEL = 12
+
+
+TO_BOOTSTRAP: Final = frozenset((Kind.INVOKE, Kind.CANCEL))
+
+LARGEST: Final[Mapping[Kind, int]] = MappingProxyType(
+    {
+        **dict.fromkeys(Kind, limits.RESPONSE_PAYLOAD_BYTES),
+        **dict.fromkeys(TO_BOOTSTRAP, -1),
+        Kind.STREAM_START: limits.CONTENT_TYPE_CHARS,
+        Kind.CHUNK: limits.STREAMED_FRAME_BYTES,
+        Kind.STREAM_END: 0,
+    }
+)
+"""The largest payload that a bootstrap may send with each kind, in bytes."""
 
 
 class BadFrame(ValueError):

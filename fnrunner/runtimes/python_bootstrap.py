@@ -1,9 +1,10 @@
 """Inside the environment: imports the handler and answers invocations as Lambda's Python runtime does.
 
 Started as ``pythonX.Y -I -u -B -X utf8 python_bootstrap.py CONTROL_FD TASK_ROOT``; runs on Python 3.9 and later with
-nothing but the standard library, and is never imported by fnrunner: it is one file because it runs alone. The frames are
-those of ``fnrunner.runtimes.frames``. Source: the Python runtime interface client. Known difference: named tuples are
-answered as arrays, not as objects.
+nothing but the standard library, and is never imported by fnrunner: it is one file because it runs alone. Beside it are
+``python_streaming.py``, loaded by the first handler that streams, and ``python_library``, which handlers may import from.
+The frames are those of ``fnrunner.runtimes.frames``. Source: the Python runtime interface client. Known difference: named
+tuples are answered as arrays, not as objects.
 """
 
 from __future__ import annotations
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 HELLO, READY, INIT_ERROR, RESULT, ERROR, TOO_LARGE, INVOKE = range(1, 8)
+STREAM_START, CHUNK, STREAM_END, STREAM_ERROR, CANCEL = range(8, 13)
 HEADER = Struct(">BIII")
 LARGEST_RESPONSE = 6 * 1024 * 1024 + 100
 READ_SIZE = 65536
 LAMBDA_TASK_ROOT = "/var/task"
+HERE = os.path.dirname(os.path.abspath(__file__))
+LIBRARY = os.path.join(HERE, "python_library")
+STREAMING = os.path.join(HERE, "python_streaming.py")
+OWN = (__file__, STREAMING)
+MAX_CUT_CHARS = 1024
 NBSP = "\u00a0"
 
 
@@ -44,6 +51,7 @@ class Control:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.abandoned = False
+        self.pending: bytes | bytearray = b""
         os.set_inheritable(fd, False)
         os.register_at_fork(after_in_child=self.abandon)
 
@@ -56,14 +64,21 @@ class Control:
 
     def receive(self) -> tuple[int, str, bytes | bytearray]:
         """Sequence, fields, payload of the next invocation. Leaves the process when the worker is gone."""
-        data: bytes | bytearray = self._read()
-        while len(data) < HEADER.size:
-            data += self._read()
-        _, sequence, fields_size, payload_size = HEADER.unpack_from(data)
+        data, self.pending = self.pending or self._read(), b""
+        while True:
+            while len(data) < HEADER.size:
+                data += self._read()
+            kind, sequence, fields_size, payload_size = HEADER.unpack_from(data)
+            if kind == INVOKE:
+                break
+            # a CANCEL that came when its invocation had ended
+            data = data[HEADER.size :]
         start = HEADER.size + fields_size
         whole = start + payload_size
         if len(data) < whole:
             data = self._read_rest(data, whole)
+        elif len(data) > whole:
+            self.pending = data[whole:]
         return sequence, str(data[HEADER.size : start], "utf-8", "surrogateescape"), data[start:whole]
 
     def _read(self) -> bytes:
@@ -83,6 +98,16 @@ class Control:
                 os._exit(0)
             position += count
         return buffer
+
+    @staticmethod
+    def header(kind: int, sequence: int, payload_size: int) -> bytes:
+        return HEADER.pack(kind, sequence, 0, payload_size)
+
+    @staticmethod
+    def cancels(head: bytes | bytearray, sequence: int) -> bool:
+        """Whether this header is the CANCEL of this invocation."""
+        kind, cancelled, _, _ = HEADER.unpack_from(head)
+        return bool(kind == CANCEL and cancelled == sequence)
 
     def send(self, kind: int, sequence: int, payload: bytes = b"") -> None:
         if self.abandoned:
@@ -318,11 +343,11 @@ def set_up_logging(paths: Paths, json_lines: bool, level: str) -> LambdaLogHandl
 
 
 def stack_trace(tb: TracebackType | None, paths: Paths, whole: bool = False) -> list[str]:
-    """Formatted frames, without this module's own at the start."""
+    """Formatted frames, without the runtime's own at the start."""
     import traceback
 
     frames = [(frame.filename, frame.lineno or 0, frame.name, frame.line) for frame in traceback.extract_tb(tb)]
-    while not whole and frames and frames[0][0] == __file__:
+    while not whole and frames and frames[0][0] in OWN:
         del frames[0]
     return traceback.format_list([(paths.shown(frame[0]), *frame[1:]) for frame in frames])
 
@@ -383,6 +408,18 @@ def load_handler(name: str, paths: Paths) -> Callable[..., object]:
     return handler
 
 
+def load_streaming() -> Any:
+    """The module beside this one, by its path: a function may have a module of any name."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("_fnrunner_streaming", STREAMING)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class Server:
     """Answers one invocation after the other. Everything it needs is made once, before the first."""
 
@@ -392,6 +429,7 @@ class Server:
         self.logs = set_up_logging(paths, self.json_lines, os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper())
         self.shared = shared_context()
         self.traced: dict[str, str] = {}
+        self.streaming: Any = None
 
     def initialise(self) -> None:
         """Load the handler and say so; without one, report why and leave as the runtime does."""
@@ -401,12 +439,13 @@ class Server:
             kind, payload = self.failed(error, "", INIT_ERROR)
             self.control.send(kind, 0, payload)
             sys.exit(1)
+        self.writes = getattr(self.handler, "streams_response", False) is True
         self.control.send(READY, 0)
 
     def serve(self) -> NoReturn:
         while True:
             sequence, fields, payload = self.control.receive()
-            kind, answer = self.invoke(fields, payload)
+            kind, answer = self.invoke(sequence, fields, payload)
             flush_streams()
             if len(answer) > LARGEST_RESPONSE:
                 stamp = int(time.time() * 1000)
@@ -415,7 +454,7 @@ class Server:
                 kind, answer = TOO_LARGE, b"%d" % len(answer)
             self.control.send(kind, sequence, answer)
 
-    def invoke(self, fields: str, payload: bytes | bytearray) -> tuple[int, bytes]:
+    def invoke(self, sequence: int, fields: str, payload: bytes | bytearray) -> tuple[int, bytes]:
         request_id, deadline, arn, xray, parent, state, client = fields.split("\0", 6)
         self.logs.request_id = request_id
         if self.traced or xray or parent:
@@ -423,12 +462,36 @@ class Server:
         try:
             client_context = self.parse_client(client) if client else None
             context = LambdaContext(self.shared, request_id, int(deadline), arn, client_context, parent, state)
+            if self.writes:
+                return self.stream(sequence, request_id, self.handler, self.parse(payload), context)
             answer = self.handler(self.parse(payload), context)
             if isinstance(answer, bytes):
                 return RESULT, answer
+            if hasattr(answer, "__next__") or hasattr(answer, "__aiter__"):
+                return self.stream(sequence, request_id, answer)
             return RESULT, self.marshaller.answer(answer)
         except Exception as error:
             return self.failed(error, request_id, ERROR)
+
+    def stream(self, sequence: int, request_id: str, source: Any, *arguments: object) -> tuple[int, bytes]:
+        """Send what ``source`` yields, or writes when it is called with a stream; how it ended."""
+        self.streaming = self.streaming or load_streaming()
+        stream = self.streaming.ResponseStream(self.control, sequence)
+        try:
+            if arguments:
+                stream.run_handler(source, *arguments)
+            else:
+                stream.run(source)
+        except Exception as error:
+            if stream.gone and isinstance(error, BrokenPipeError):
+                return STREAM_END, b""
+            kind, answer = self.failed(error, request_id, STREAM_ERROR if stream.started else ERROR)
+            if kind == STREAM_ERROR and len(answer) > LARGEST_RESPONSE:
+                told = error_result(error, request_id, self.paths)
+                cut = {"errorMessage": told["errorMessage"][:MAX_CUT_CHARS], "stackTrace": []}
+                answer = self.marshaller.encode_error({**told, **cut})
+            return kind, answer
+        return STREAM_END, b""
 
     def failed(self, error: Exception, request_id: str, kind: int) -> tuple[int, bytes]:
         result = error_result(error, request_id, self.paths)
@@ -464,6 +527,7 @@ def main() -> NoReturn:
     task_root = sys.argv[2]
     more = os.environ.get("PYTHONPATH", "")
     sys.path[:0] = [task_root, *(path for path in more.split(":") if path)]
+    sys.path.append(LIBRARY)  # last: what a function brings along comes first
     server = Server(control, Paths(task_root))
     server.initialise()
     server.serve()

@@ -10,13 +10,18 @@ from datetime import timedelta
 
 from fnrunner.model import limits
 from fnrunner.model.invocation import EnvironmentSpec, Invocation
-from fnrunner.runtimes.frames import BadFrame, Kind, invoke_head
+from fnrunner.runtimes.frames import BadFrame, Kind, header, invoke_head
 from fnrunner.runtimes.runtime import Runtime
 from fnrunner.sandbox.control import Control
+from fnrunner.sandbox.incoming import ChunkRefused, Collected, Held, OnChunk
 from fnrunner.sandbox.output import BoundedLog, Output
 from fnrunner.sandbox.sandbox import Command, Limits, Sandbox, SandboxProcess, SandboxUnavailable
 
 EXIT_GRACE = timedelta(seconds=1)
+CANCEL_GRACE = timedelta(seconds=2)
+"""How long a handler may take to end when nobody wants its answer any more."""
+
+DISCONNECTED = "The client disconnected before the response was complete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +34,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The process has ended, or had to be ended because it cannot answer any more. ``returncode`` as in subprocess."""
+    """The process has ended, or had to be ended because it cannot answer any more. ``returncode`` as in subprocess.
+    ``mid_stream``: a streamed answer had begun.
+    """
 
     returncode: int
+    mid_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,18 @@ class TimedOut:
     """Nothing came in time. The process still runs."""
 
 
-Incident = Frame | Ended | TimedOut
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Whoever asked wants no more of the answer, and ``reason`` says why. ``clean``: the handler ended by itself."""
+
+    reason: str
+    clean: bool
+
+
+Incident = Frame | Ended | TimedOut | Abandoned
+
+
+_STREAM_ENDS = frozenset((Kind.STREAM_END, Kind.STREAM_ERROR))
 
 
 class Connection:
@@ -57,6 +76,8 @@ class Connection:
         self._process: SandboxProcess | None = None
         self._watcher: asyncio.Task[int] | None = None
         self._waiter: asyncio.Future[Frame | TimedOut | None] | None = None
+        self._incoming: Collected | Held | None = None
+        self._in_stream = False
 
     @classmethod
     async def open(
@@ -142,13 +163,74 @@ class Connection:
 
     async def ready(self, within: timedelta) -> Incident:
         """Wait for READY or INIT_ERROR."""
+        self._expect()
         return await self._answer(within.total_seconds())
 
     async def ask(self, invocation: Invocation, within: timedelta) -> Incident:
-        """Send the invocation and wait for its answer."""
-        self._sequence += 1
-        self._control.send(invoke_head(invocation, self._sequence), invocation.payload)
+        """Send the invocation and wait for its answer; one that is streamed becomes whole."""
+        self._begin(invocation, None)
         return await self._answer(within.total_seconds())
+
+    async def ask_for_stream(
+        self, invocation: Invocation, within: timedelta, on_chunk: OnChunk, gone: asyncio.Event
+    ) -> Incident:
+        """Send the invocation; hand over a streamed answer piece by piece and wait for its end, all within the time.
+
+        A Frame of RESULT, ERROR or TOO_LARGE means that the answer was not streamed. Once ``gone`` is set, or ``on_chunk``
+        has raised ChunkRefused, the handler is told to end and what comes is Abandoned.
+        """
+        if gone.is_set():
+            return Abandoned(DISCONNECTED, clean=True)
+        end = self._loop.time() + within.total_seconds()
+        held = Held(self._control)
+        self._begin(invocation, held)
+        answer = asyncio.create_task(self._answer(within.total_seconds()))
+        delivery = asyncio.create_task(held.deliver(on_chunk))
+        leaving = asyncio.create_task(gone.wait())
+        try:
+            await asyncio.wait((answer, delivery, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done() and not isinstance(answer.result(), TimedOut):
+                held.end()
+                left = max(0.0, end - self._loop.time())
+                await asyncio.wait((delivery, leaving), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            return await self._streamed(held, answer, delivery, leaving)
+        finally:
+            for task in (answer, delivery, leaving):
+                task.cancel()
+            await asyncio.wait((answer, delivery, leaving))
+
+    async def _streamed(
+        self,
+        held: Held,
+        answer: asyncio.Task[Incident],
+        delivery: asyncio.Task[None],
+        leaving: asyncio.Task[object],
+    ) -> Incident:
+        """What came of a stream, once one of the three has ended."""
+        if delivery.done() and delivery.exception() is None:
+            return answer.result()
+        reason = ""
+        if delivery.done():
+            try:
+                delivery.result()
+            except ChunkRefused as refused:
+                reason = str(refused)
+        elif leaving.done():
+            reason = DISCONNECTED
+        if not reason:
+            return TimedOut()
+        held.drop()
+        if not answer.done():
+            self._control.send(header(Kind.CANCEL, self._sequence, 0, 0), b"")
+            await asyncio.wait((answer,), timeout=CANCEL_GRACE.total_seconds())
+        ended = answer.result() if answer.done() else None
+        return Abandoned(reason, clean=isinstance(ended, Frame) and ended.kind is not Kind.STREAM_ERROR)
+
+    def _begin(self, invocation: Invocation, held: Held | None) -> None:
+        self._sequence += 1
+        self._incoming, self._in_stream = held, False
+        self._expect()
+        self._control.send(invoke_head(invocation, self._sequence), invocation.payload)
 
     async def destroy(self, grace: timedelta = timedelta(0)) -> None:
         """End the whole tree and remove what belongs to it. With ``grace``, ask first. Idempotent."""
@@ -164,10 +246,15 @@ class Connection:
         self._control.close()
         self.output.end()
 
-    async def _answer(self, within_s: float) -> Incident:
-        if self._lost:
-            return await self._end()
+    def _expect(self) -> None:
+        """From now on a frame is an answer."""
         self._waiter = self._loop.create_future()
+        if self._lost:
+            self._settle(None)
+
+    async def _answer(self, within_s: float) -> Incident:
+        """What was expected, or that it did not come in time."""
+        assert self._waiter is not None
         timer = self._loop.call_later(max(0.0, within_s), self._settle, TimedOut())
         try:
             incident = await self._waiter
@@ -181,9 +268,9 @@ class Connection:
         assert self._process is not None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EXIT_GRACE.total_seconds()):
-                return Ended(await self._process.wait())
+                return Ended(await self._process.wait(), self._in_stream)
         await self._process.kill_tree()
-        return Ended(await self._process.wait())
+        return Ended(await self._process.wait(), self._in_stream)
 
     def _settle(self, incident: Frame | TimedOut | None) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -194,8 +281,28 @@ class Connection:
             self.hello = payload.decode("ascii", "replace")
         elif sequence != self._sequence or self._waiter is None or self._waiter.done():
             raise BadFrame(f"a {kind.name} frame answers nothing that was asked")
+        elif kind is Kind.CHUNK and self._in_stream and payload:
+            assert self._incoming is not None
+            self._incoming.put(payload)
+        elif kind is Kind.STREAM_START and not self._in_stream:
+            self._in_stream = True
+            self._incoming = self._incoming or Collected()
+            self._incoming.start(payload.decode("ascii", "replace"))
+        elif kind is Kind.CHUNK or kind is Kind.STREAM_START or (self._in_stream and kind not in _STREAM_ENDS):
+            raise BadFrame(f"a {kind.name} frame at this place in an answer")
         else:
-            self._settle(Frame(kind, payload))
+            self._settle(self._whole(kind, payload))
+
+    def _whole(self, kind: Kind, payload: bytes) -> Frame:
+        """The frame that ends an answer, and the whole of it where it was collected."""
+        if isinstance(self._incoming, Held) or kind not in _STREAM_ENDS:
+            return Frame(kind, payload)
+        if kind is Kind.STREAM_ERROR:
+            return Frame(Kind.ERROR, payload)
+        collected = self._incoming or Collected()
+        if (whole := collected.whole) is None:
+            return Frame(Kind.TOO_LARGE, b"%d" % collected.size)
+        return Frame(Kind.RESULT, whole)
 
     def _on_lost(self, error: BadFrame | None) -> None:
         if self._lost:

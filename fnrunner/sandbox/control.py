@@ -1,5 +1,7 @@
 """The worker's end of the control socket: sends invocations, hands over each whole frame, reports when it ends.
 
+It can be paused: what a bootstrap sends then stays in the socket, whose buffer fills until the bootstrap has to wait.
+
 Reads and writes are done directly in the event loop's callbacks, without streams: this is the hot path.
 """
 
@@ -9,8 +11,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from fnrunner.model.limits import RESPONSE_PAYLOAD_BYTES
-from fnrunner.runtimes.frames import HEADER, BadFrame, Kind, split_header
+from fnrunner.runtimes.frames import HEADER, LARGEST, BadFrame, Kind, split_header
 
 READ_BYTES = 64 * 1024
 
@@ -32,6 +33,7 @@ class Control:
         self._received = bytearray()
         self._unsent = memoryview(b"")
         self._open = True
+        self._paused = False
         self._loop = asyncio.get_running_loop()
         self._fd = self._socket.fileno()
         self._loop.add_reader(self._fd, self._readable)
@@ -47,6 +49,9 @@ class Control:
 
     def send(self, head: bytes, payload: bytes) -> None:
         """Send without waiting; what the socket does not take now follows when it can."""
+        if self._unsent:
+            self._unsent = memoryview(bytes(self._unsent) + head + payload)
+            return
         try:
             sent = self._socket.sendmsg((head, payload))
         except BlockingIOError:
@@ -58,10 +63,27 @@ class Control:
             self._unsent = memoryview(whole)[sent - len(head) if sent >= len(head) else sent :]
             self._loop.add_writer(self._fd, self._writable)
 
+    def pause(self) -> None:
+        """Hand over nothing and read nothing until ``resume``. Idempotent. That the other end closed goes unnoticed."""
+        if self._open and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        """Go on after ``pause``, soon: not within this call. Idempotent."""
+        if self._open and self._paused:
+            self._paused = False
+            self._loop.add_reader(self._fd, self._readable)
+            if self._received:
+                self._loop.call_soon(self._take_frames)
+
     def read_rest(self) -> None:
-        """Hand over what has arrived and was not read yet."""
-        while self._open and self._readable():
-            pass
+        """Hand over what has arrived and was not read yet, paused or not: the process has ended, so it is bounded."""
+        while self._open:
+            self.resume()
+            self._take_frames()
+            if not (self._paused or self._readable()):
+                break
 
     def close(self) -> None:
         """Idempotent. The bootstrap leaves when it sees the end."""
@@ -92,19 +114,22 @@ class Control:
             self._lose(None)
             return False
         self._received += data
+        self._take_frames()
+        return True
+
+    def _take_frames(self) -> None:
         try:
-            while self._open and self._take_frame():
+            while self._open and not self._paused and self._take_frame():
                 pass
         except BadFrame as error:
             self._lose(error)
-        return True
 
     def _take_frame(self) -> bool:
         """Hand over the first frame if it is whole. Raises BadFrame."""
         if len(self._received) < HEADER.size:
             return False
         kind, sequence, fields_bytes, size = split_header(self._received)
-        if fields_bytes or kind is Kind.INVOKE or size > RESPONSE_PAYLOAD_BYTES:
+        if fields_bytes or size > LARGEST[kind]:
             raise BadFrame(f"a {kind.name} frame of {size} bytes does not exist")
         end = HEADER.size + size
         if len(self._received) < end:

@@ -43,6 +43,9 @@ class Tracing(Protocol):
     ) -> Span: ...
     def function(self, name: str, parent: Mapping[str, str], *, attributes: Attributes) -> Span: ...
     def redrive(self, function: str, parent: Mapping[str, str], *, message_id: str, links: Sequence[str]) -> Span: ...
+    def batch(self, source: str, *, size: int, links: Sequence[str]) -> Span:
+        """A poller has one batch run: a trace of its own, linked to the trace of each record that has one."""
+
     def close(self) -> None: ...
 
 
@@ -90,6 +93,10 @@ class Untraced:
 
     def redrive(self, function: str, parent: Mapping[str, str], *, message_id: str, links: Sequence[str]) -> Span:
         return self._pass_on(parent)
+
+    def batch(self, source: str, *, size: int, links: Sequence[str]) -> Span:
+        # one trace cannot be many records' own; the first one's goes on, as far as there is one
+        return self._pass_on({"traceparent": links[0]} if links else {})
 
     def close(self) -> None:
         pass
@@ -182,6 +189,16 @@ class OpenTelemetryTracing:
 
     def redrive(self, function: str, parent: Mapping[str, str], *, message_id: str, links: Sequence[str]) -> Span:
         return self._start(f"redrive {function}", "INTERNAL", parent, {"messaging.message.id": message_id}, links)
+
+    def batch(self, source: str, *, size: int, links: Sequence[str]) -> Span:
+        attributes: Attributes = {
+            "messaging.system": "rabbitmq",
+            "messaging.destination.name": source,
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.batch.message_count": size,
+        }
+        return self._start(f"process {source}", "CONSUMER", {}, attributes, links)
 
     def close(self) -> None:
         """Give the exporter a short time to send what it has."""

@@ -10,8 +10,14 @@
 
 Each step takes and returns an :class:`~fnrunner.worker.execution.Execution`; only ``settle`` publishes or acknowledges.
 
+A request that asks for a stream gets its answer in pieces while it is made: Environment ─► ReplyStream ─► broker, one at a
+time, each when the one before it was taken. Nobody holds more than a few pieces, and who does not read holds back only the
+function that it reads from. Its last reply is settled as any other.
+
 What happens when each part dies
     *An environment*: its invocation ends as a function error, its whole process tree is killed, the next gets a fresh one.
+    *Whoever asked for a stream*: the handler is told (its generator is closed, its write fails); one that has not ended two
+    seconds later is killed. The attempt is recorded as Runtime.ClientDisconnected and the slot is free.
     *The worker*: its environments die with it. Its deliveries come back, marked as redelivered. Since one of them may
     have killed it, each is a **suspect** and runs alone from then on. Only what was alone when its worker died is charged
     an attempt, so no innocent neighbour is ever dead-lettered. Whether a worker died, or only lost its connection, is

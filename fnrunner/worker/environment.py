@@ -32,7 +32,8 @@ from fnrunner.model.invocation import (
 )
 from fnrunner.runtimes.frames import Kind
 from fnrunner.runtimes.runtime import Runtime, RuntimesError
-from fnrunner.sandbox.connection import Connection, Ended, Frame, Incident, TimedOut
+from fnrunner.sandbox.connection import Abandoned, Connection, Ended, Frame, Incident, TimedOut
+from fnrunner.sandbox.incoming import OnChunk
 from fnrunner.sandbox.output import BoundedLog, OnLog
 from fnrunner.sandbox.sandbox import Sandbox, SandboxError, SandboxUnavailable
 from fnrunner.worker import failure, log_lines
@@ -157,13 +158,23 @@ class Environment:
             raise SandboxUnavailable("the environment was stopped while it initialised")
         self._become_idle()
 
-    async def invoke(self, invocation: Invocation, *, on_log: OnLog | None = None) -> Answer:
+    async def invoke(
+        self,
+        invocation: Invocation,
+        *,
+        on_log: OnLog | None = None,
+        on_chunk: OnChunk | None = None,
+        gone: asyncio.Event | None = None,
+    ) -> Answer:
         """Run it and say what came of it. Nothing that the function does is raised.
 
         ``on_log`` gets everything the function writes, initialisation included, in order and in pieces while it runs;
         of a flood, a part.
+        ``on_chunk`` gets a streamed answer piece by piece, and its outcome is then Succeeded without payload. While it has
+        not returned the function is held back, and its timeout runs. Without it such an answer is collected.
+        When ``gone`` is set, or ``on_chunk`` raises ChunkRefused, the handler is told to end; one that does not is killed.
 
-        Raises: InvalidTransition when it is not this environment's turn.
+        Raises: InvalidTransition when it is not this environment's turn, and what else ``on_chunk`` raises.
         """
         if self._state in (S.STOPPING, S.GONE):
             return Answer(SystemFault("Sandbox.Failure", "The environment ended before the invocation began"))
@@ -171,7 +182,7 @@ class Environment:
         self.invocations += 1
         started = self._clock()
         try:
-            incident = await self._run(invocation, on_log)
+            incident = await self._run(invocation, on_log, on_chunk, gone)
             duration_ms = (self._clock() - started) * 1000
             outcome = await self._conclude(incident, invocation)
         except (SandboxError, RuntimesError) as error:
@@ -221,7 +232,9 @@ class Environment:
                 line = log_lines.init_report_json(self._now(), self._init_ms, "timeout")
             self._log.write(line.encode())
 
-    async def _run(self, invocation: Invocation, on_log: OnLog | None) -> Incident:
+    async def _run(
+        self, invocation: Invocation, on_log: OnLog | None, on_chunk: OnChunk | None, gone: asyncio.Event | None
+    ) -> Incident:
         remaining = self.spec.timeout
         if isinstance(self._init_incident, TimedOut):
             # Lambda repeats such an initialisation within the invocation, and charges it to the function's timeout.
@@ -233,12 +246,16 @@ class Environment:
         if self._init_incident is not None and not _is_ready(self._init_incident):
             return self._init_incident
         assert self._connection is not None
-        return await self._connection.ask(invocation, remaining)
+        if on_chunk is None:
+            return await self._connection.ask(invocation, remaining)
+        return await self._connection.ask_for_stream(invocation, remaining, on_chunk, gone or asyncio.Event())
 
     async def _conclude(self, incident: Incident, invocation: Invocation) -> Outcome:
         """The outcome of what happened; where the environment cannot go on, it is gone afterwards."""
         if isinstance(incident, Frame) and incident.kind in failure.KINDS:
             return failure.KINDS[incident.kind](incident.payload)
+        if isinstance(incident, Abandoned):
+            return await self._abandon(incident, invocation.request_id)
         stopped = self._state is not S.BUSY
         await self._end()
         match incident:
@@ -250,10 +267,18 @@ class Environment:
             case Ended() if stopped:
                 return SystemFault("Sandbox.Failure", "The environment was stopped while it ran the invocation")
             case _:
-                returncode = incident.returncode if isinstance(incident, Ended) else -signal.SIGKILL
-                reason = failure.exit_reason(returncode)
-                self._platform_line(log_lines.runtime_exited(invocation.request_id, reason))
-                return failure.exited(invocation.request_id, reason)
+                ended = incident if isinstance(incident, Ended) else Ended(-signal.SIGKILL)
+                reason = failure.exit_reason(ended.returncode)
+                error_type = failure.TRUNCATED if ended.mid_stream else failure.EXITED
+                self._platform_line(log_lines.ended(invocation.request_id, reason, error_type))
+                return failure.exited(invocation.request_id, reason, error_type)
+
+    async def _abandon(self, incident: Abandoned, request_id: str) -> Outcome:
+        """Nobody wants the answer. Only an environment whose handler came to its own end goes on."""
+        if not incident.clean:
+            await self._end()
+        self._platform_line(log_lines.ended(request_id, incident.reason, failure.DISCONNECTED))
+        return failure.abandoned(request_id, incident.reason, environment_lost=not incident.clean)
 
     async def _answer(self, outcome: Outcome, duration_ms: float, on_log: OnLog | None) -> Answer:
         """The answer with its figures and logs; afterwards the environment is IDLE or gone."""

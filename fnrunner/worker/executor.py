@@ -259,7 +259,7 @@ class Executor:
     async def _run(self, execution: Execution) -> Execution:
         assert execution.lease is not None
         try:
-            return await self._invoker.run(execution)
+            return await self._invoker.run(execution, self._settlement.stream(execution))
         finally:
             await execution.lease.release()
 

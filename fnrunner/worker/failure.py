@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -35,14 +36,28 @@ def exit_reason(returncode: int) -> str:
     return f"Runtime exited with error: signal: {name.lower()}"
 
 
-def exited(request_id: str, reason: str) -> FunctionError:
+EXITED = "Runtime.ExitError"
+TRUNCATED = "Runtime.TruncatedResponse"
+"""The runtime ended while it streamed its answer."""
+DISCONNECTED = "Runtime.ClientDisconnected"
+"""fnrunner's own: whoever asked for a streamed answer went away before its end."""
+
+
+def exited(request_id: str, reason: str, error_type: str = EXITED) -> FunctionError:
     """
     >>> exited("1", exit_reason(-9)).message
     'RequestId: 1 Error: Runtime exited with error: signal: killed'
     """
     message = f"RequestId: {request_id} Error: {reason}"
-    payload = error_payload("Runtime.ExitError", message)
-    return FunctionError("Runtime.ExitError", message, payload, environment_lost=True)
+    return FunctionError(error_type, message, error_payload(error_type, message), environment_lost=True)
+
+
+def abandoned(request_id: str, reason: str, *, environment_lost: bool) -> FunctionError:
+    """
+    >>> abandoned("1", "The client disconnected", environment_lost=False).error_type
+    'Runtime.ClientDisconnected'
+    """
+    return replace(exited(request_id, reason, DISCONNECTED), environment_lost=environment_lost)
 
 
 def timed_out(request_id: str, timeout: timedelta) -> FunctionError:
@@ -78,6 +93,12 @@ def too_large(_: bytes) -> FunctionError:
 
 
 KINDS: Mapping[Kind, Callable[[bytes], Succeeded | FunctionError]] = MappingProxyType(
-    {Kind.RESULT: Succeeded, Kind.ERROR: raised, Kind.TOO_LARGE: too_large}
+    {
+        Kind.RESULT: Succeeded,
+        Kind.ERROR: raised,
+        Kind.TOO_LARGE: too_large,
+        Kind.STREAM_END: Succeeded,
+        Kind.STREAM_ERROR: raised,
+    }
 )
 """The answers after which the environment goes on."""

@@ -20,6 +20,7 @@ from fnrunner.telemetry import context as trace_context
 from fnrunner.telemetry.tracing import Span, Tracing
 from fnrunner.worker.execution import Execution
 from fnrunner.worker.pool import Pool
+from fnrunner.worker.reply_stream import ReplyStream
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,8 @@ class Invoker:
         self._home = home
         self._now = now
 
-    async def run(self, execution: Execution) -> Execution:
+    async def run(self, execution: Execution, stream: ReplyStream | None = None) -> Execution:
+        """``stream`` takes the answer in pieces, if the function makes it so."""
         function = execution.function
         assert function is not None
         try:
@@ -121,6 +123,8 @@ class Invoker:
             answer = await environment.invoke(
                 self._invocation(execution, function, span),
                 on_log=lambda text: self._note(execution, environment.log_stream, text),
+                on_chunk=stream.send if stream else None,
+                gone=stream.gone if stream else None,
             )
             self._describe(span, answer)
         finally:

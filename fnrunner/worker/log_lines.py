@@ -83,13 +83,13 @@ def timed_out(moment: datetime, request_id: str, timeout: timedelta) -> str:
     return f"{timestamp(moment)} {request_id} Task timed out after {timeout.total_seconds():.2f} seconds\n\n"
 
 
-def runtime_exited(request_id: str, reason: str) -> str:
-    """The two lines about a runtime that ended; ``reason`` is the message without its prefix.
+def ended(request_id: str, reason: str, error_type: str = "Runtime.ExitError") -> str:
+    """The two lines about an invocation that ended early; ``reason`` is the message without its prefix.
 
-    >>> runtime_exited("1", "Runtime exited with error: exit status 1")
+    >>> ended("1", "Runtime exited with error: exit status 1")
     'RequestId: 1 Error: Runtime exited with error: exit status 1\\nRuntime.ExitError\\n'
     """
-    return f"RequestId: {request_id} Error: {reason}\nRuntime.ExitError\n"
+    return f"RequestId: {request_id} Error: {reason}\n{error_type}\n"
 
 
 def _line(moment: datetime, kind: str, record: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from broker import names, reply
 from broker.broker import Broker, Delivery
 from broker.delays import milliseconds
 from broker.envelope import to_message
-from broker.errors import BrokerError, DeliveryLost
+from broker.errors import AskerGone, BrokerError, DeliveryLost
 from broker.message import Message
 from broker.reply import Reply, ReplyKind
 from fnrunner.catalogue import Catalogue
@@ -29,6 +29,7 @@ from fnrunner.model.invocation import FunctionError, Succeeded, SystemFault, Thr
 from fnrunner.telemetry.tracing import Tracing
 from fnrunner.worker.execution import Execution, Kind
 from fnrunner.worker.outcome import name_of
+from fnrunner.worker.reply_stream import ReplyStream
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +160,12 @@ class Settlement:
             traceparent=execution.span.carrier.get("traceparent", ""),
         )
 
+    def stream(self, execution: Execution) -> ReplyStream | None:
+        """Where a streamed answer goes while the function makes it; None when it is to be answered whole."""
+        if execution.kind is Kind.REQUEST and execution.envelope.streamed:
+            return ReplyStream(self._broker, execution.delivery.message, execution.version)
+        return None
+
     async def reply(self, execution: Execution, now_ms: int, log_tail: bytes) -> None:
         """Answer a request, let it go, and note the attempt."""
         await self.refuse(execution.delivery, self._reply_of(execution, log_tail))
@@ -169,6 +176,8 @@ class Settlement:
         message = Message(reply.encode(answer), persistent=False)
         try:
             await self._broker.reply(delivery.message, message)
+        except AskerGone:
+            log.info("the caller of a request on %s went away before the end of its answer", delivery.queue)
         except BrokerError as error:
             log.warning("an answer could not be sent: %s", error)
         await self.acknowledge(delivery)

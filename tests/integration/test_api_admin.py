@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from sqlalchemy import insert, select
 from broker import names
 from broker.envelope import Attempt, Envelope, encode
 from broker.topology import function_queues
+from fnrunner.api.admin.queue import check_visibility
+from fnrunner.api.errors import InvalidParameter
+from fnrunner.catalogue.queues import attributes_of
 from fnrunner.delivery.ledger import Ledger
 from fnrunner.delivery.record import AcceptedEvent, AttemptRecord, LogChunk
 from fnrunner.store import schema
@@ -83,9 +86,14 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, error["code"]
 
 
+DEFAULT_ATTRIBUTES = {
+    "visibility_timeout_s": 30, "max_receive_count": None, "dead_letter_queue": "", "fifo": False
+}  # fmt: skip
+
+
 def test_a_queue_holds_what_is_sent_until_it_is_received(client: httpx.Client) -> None:
     assert client.put("/queues/orders", json={}).json() == {
-        "name": "orders", "arn": "arn:aws:sqs:us-east-1:000000000000:orders"
+        "name": "orders", "arn": "arn:aws:sqs:us-east-1:000000000000:orders", "attributes": DEFAULT_ATTRIBUTES
     }  # fmt: skip
     assert client.put("/queues/orders", json={}).status_code == 200
     sent = client.post(
@@ -118,6 +126,65 @@ def test_names_that_are_not_the_users_are_refused(client: httpx.Client, name: st
     for method, path in (("PUT", ""), ("POST", "/messages"), ("POST", "/receive")):
         answer = client.request(method, f"/queues/{name}{path}", json={"messages": [{"body": "x"}]})
         assert error_of(answer) == (400, "InvalidParameterValueException")
+
+
+def test_a_queue_keeps_the_attributes_it_was_given(client: httpx.Client, server: ApiServer) -> None:
+    client.put("/queues/kept", json={}).raise_for_status()
+    client.put("/queues/kept-dead", json={}).raise_for_status()
+    given = {"visibility_timeout_s": 90, "max_receive_count": 3, "dead_letter_queue": "kept-dead"}
+    assert client.put("/queues/kept", json=given).json()["attributes"] == {**DEFAULT_ATTRIBUTES, **given}
+    assert client.put("/queues/kept", json={"fifo": True}).json()["attributes"] == {**given, "fifo": True}
+    assert client.put("/queues/kept", json={}).json()["attributes"] == {**given, "fifo": True}
+    assert client.get("/queues/kept").json()["attributes"] == {**given, "fifo": True}
+    [listed] = [queue for queue in client.get("/queues").json()["queues"] if queue["name"] == "kept"]
+    assert listed["attributes"] == {**given, "fifo": True}
+    stored = server.run(attributes_of(server.services.store, "kept"))
+    assert (stored.visibility_timeout.total_seconds(), stored.max_receive_count, stored.fifo) == (90, 3, True)
+    cleared = {"max_receive_count": None, "dead_letter_queue": ""}
+    assert client.put("/queues/kept", json=cleared).json()["attributes"]["dead_letter_queue"] == ""
+
+
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        ({"visibility_timeout_s": 43_201}, "0 to 43200"),
+        ({"visibility_timeout_s": "30"}, "whole number"),
+        ({"max_receive_count": 3}, "belong together"),
+        ({"max_receive_count": 3, "dead_letter_queue": "nowhere"}, "fnrunner queue create nowhere"),
+        ({"max_receive_count": 3, "dead_letter_queue": "faulty"}, "its own dead-letter queue"),
+        ({"max_receive_count": 3, "dead_letter_queue": "fnrunner.v1.dead.f"}, "fnrunner's own"),
+        ({"colour": "red"}, "no attribute colour"),
+    ],
+)
+def test_attributes_that_cannot_be_make_no_queue(client: httpx.Client, document: Any, fault: str) -> None:
+    answer = client.put("/queues/faulty", json=document)
+    assert error_of(answer) == (400, "InvalidParameterValueException")
+    assert fault in answer.json()["error"]["message"]
+    assert client.get("/queues/faulty").status_code == 404
+
+
+def test_a_queue_is_not_made_of_a_streams_name(client: httpx.Client) -> None:
+    client.put("/streams/taken", json={}).raise_for_status()
+    answer = client.put("/queues/taken", json={})
+    assert error_of(answer)[0] == 400
+    assert "exists already as a stream" in answer.json()["error"]["message"]
+
+
+def test_purging_drops_what_waits(client: httpx.Client) -> None:
+    client.put("/queues/full", json={}).raise_for_status()
+    client.post("/queues/full/messages", json={"messages": [{"body": "a"}, {"body": "b"}]}).raise_for_status()
+    assert client.post("/queues/full/purge", json={}).json() == {"name": "full", "purged": 2}
+    assert client.get("/queues/full").json()["ready"] == 0
+    assert error_of(client.post("/queues/fnrunner.v1.events.f/purge", json={}))[0] == 400
+    assert error_of(client.post("/queues/nowhere/purge", json={}))[0] == 404
+
+
+def test_a_visibility_timeout_is_not_below_the_functions_timeout(client: httpx.Client, server: ApiServer) -> None:
+    client.put("/queues/short", json={"visibility_timeout_s": 60}).raise_for_status()
+    server.run(check_visibility(server.services.store, "short", timedelta(seconds=60)))
+    with pytest.raises(InvalidParameter) as refused:
+        server.run(check_visibility(server.services.store, "short", timedelta(seconds=120)))
+    assert str(refused.value) == "Queue visibility timeout: 60 seconds is less than Function timeout: 120 seconds"
 
 
 def test_a_queue_that_is_not_there_says_how_to_make_it(client: httpx.Client) -> None:

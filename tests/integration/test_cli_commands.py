@@ -17,7 +17,7 @@ from fnrunner.delivery.record import AcceptedEvent, AttemptRecord, LogChunk, ins
 from fnrunner.invoke.errors import Throttled
 from fnrunner.model.function import Notification
 from fnrunner.model.invocation import ThrottleReason
-from tests.api_server import ApiServer, Result
+from tests.api_server import ApiServer, Result, Streamed
 
 EVENT = "0b1c8a1e-0000-4000-8000-000000000001"
 Command = Callable[..., tuple[int, str, str]]
@@ -104,10 +104,38 @@ def test_an_event_comes_from_a_file_and_is_accepted(
     assert server.front.asked[-1]["payload"] == b'{"from": "file"}'
 
 
-def test_streaming_is_refused_by_name(cli: Command, deployed: str) -> None:
-    status, _, err = cli("invoke", deployed, "--stream")
+def test_a_streamed_answer_is_printed_as_it_is(cli: Command, server: ApiServer, deployed: str) -> None:
+    server.front.streamed = lambda _: Streamed(("é".encode()[:1], "é".encode()[1:], b"\n"), log_tail=b"START\n")
+    assert cli("invoke", deployed, "--stream", "--tail") == (0, "é\n", "START\n")
+    assert server.front.asked[-1]["kind"] == "stream"
+    status, out, _ = cli("invoke", deployed, "--stream", "--json")
+    *pieces, end = [json.loads(line) for line in out.splitlines()]
+    assert (status, [piece["chunk"] for piece in pieces]) == (0, ["é", "\n"])
+    assert (end["error_code"], end["executed_version"]) == (None, "$LATEST")
+
+
+def test_a_stream_that_fails_is_exit_status_1_after_what_came_of_it(
+    cli: Command, server: ApiServer, deployed: str
+) -> None:
+    details = b'{"errorType": "ValueError"}'
+    server.front.streamed = lambda _: Streamed((b"half",), error_code="Unhandled", error_details=details)
+    status, out, err = cli("invoke", deployed, "--stream")
+    assert (status, out) == (1, "half")
+    assert err.startswith('Unhandled: {"errorType": "ValueError"}\n')
+    assert "fnrunner why" in err
+
+
+def test_a_stream_cannot_be_asynchronous(cli: Command, deployed: str) -> None:
+    status, _, err = cli("invoke", deployed, "--stream", "--async")
     assert status == 2
-    assert err.startswith("fnrunner: --stream: response streaming is not supported\n")
+    assert err.startswith("fnrunner: --stream: an asynchronous event has no response to wait for\n")
+
+
+def test_a_stream_that_is_refused_is_exit_status_4(cli: Command, server: ApiServer, deployed: str) -> None:
+    server.front.error = Throttled(ThrottleReason.RESERVED)
+    status, out, err = cli("invoke", deployed, "--stream")
+    assert (status, out) == (4, "")
+    assert err.startswith("fnrunner: TooManyRequestsException: Rate Exceeded.")
 
 
 def test_a_refusal_is_exit_status_4_with_a_remedy(cli: Command, server: ApiServer, deployed: str) -> None:
@@ -165,7 +193,9 @@ def test_why_tells_the_story_and_an_unknown_id_is_said_to_be_unknown(
     assert "    | about to fail" in out
     assert "then     retry in 1 min, due 1970-01-01 00:01:02.500Z" in out
     told = document(cli("why", EVENT, "--json"))
-    assert set(told) == {"event_id", "function", "state", "trace_id", "accepted", "attempts", "dead_letters", "logs"}
+    assert set(told) == {
+        "event_id", "function", "state", "trace_id", "accepted", "attempts", "dead_letters", "logs", "batch", "poison"
+    }  # fmt: skip
     status, _, err = cli("why", "nobody")
     assert (status, err.splitlines()[0]) == (4, "fnrunner: Nothing is known of nobody")
 
@@ -263,7 +293,8 @@ def test_buckets_are_put_listed_and_removed(
 
 def test_queues_are_created_filled_looked_at_and_emptied(cli: Command) -> None:
     arn = "arn:aws:sqs:us-east-1:000000000000:jobs"
-    assert document(cli("queue", "create", "jobs", "--json")) == {"name": "jobs", "arn": arn}
+    made = document(cli("queue", "create", "jobs", "--json"))
+    assert (made["name"], made["arn"], made["attributes"]["visibility_timeout_s"]) == ("jobs", arn, 30)
     assert cli("queue", "create", "jobs") == (0, f"{arn}\n", "")
     assert len(document(cli("queue", "send", "jobs", "one", "two", "--header", "k=v", "--json"))["message_ids"]) == 2
     assert cli("queue", "send", "jobs", "three", "--message-id", "m3")[1] == "m3\n"
@@ -273,6 +304,51 @@ def test_queues_are_created_filled_looked_at_and_emptied(cli: Command) -> None:
     assert [message["body"] for message in found] == ["one", "two", "three"]
     assert (found[0]["headers"]["k"], found[2]["message_id"]) == ("v", "m3")
     assert cli("queue", "receive", "jobs") == (0, "", "The queue jobs is empty.\n")
+
+
+def test_a_queue_is_made_with_attributes_shown_and_purged(cli: Command) -> None:
+    cli("queue", "create", "orders-dead")
+    given = ("--visibility-timeout", "90", "--max-receive-count", "3", "--dead-letter-queue", "orders-dead", "--fifo")
+    attributes = document(cli("queue", "create", "orders", *given, "--json"))["attributes"]
+    assert attributes == {
+        "visibility_timeout_s": 90, "max_receive_count": 3, "dead_letter_queue": "orders-dead", "fifo": True
+    }  # fmt: skip
+    assert document(cli("queue", "show", "orders", "--json"))["attributes"] == attributes
+    cli("queue", "send", "orders", "a", "b", "--group", "g")
+    shown = cli("queue", "show", "orders")[1]
+    assert "90 s" in shown
+    assert "orders-dead after 3 receives" in shown
+    [line] = [line for line in cli("queue", "ls")[1].splitlines() if line.startswith("orders ")]
+    assert "orders-dead after 3 receives" in line
+    status, _, err = cli("queue", "purge", "orders")
+    assert (status, "Throw away 2 messages" in err) == (1, True)
+    assert document(cli("queue", "purge", "orders", "--yes", "--json")) == {"name": "orders", "purged": 2}
+    assert cli("queue", "purge", "orders", "-y")[1] == "0 thrown away\n"
+    assert cli("queue", "create", "orders", "--max-receive-count", "2", "--dead-letter-queue", "nowhere")[0] == 4
+    assert cli("queue", "show", "nowhere")[0] == 4
+
+
+def test_messages_of_a_file_have_their_own_groups_and_headers(cli: Command, tmp_path: Path) -> None:
+    cli("queue", "create", "lines")
+    file = tmp_path / "orders.jsonl"
+    file.write_text(
+        '{"data": "one", "key": "g1"}\n\n{"data": {"n": 2}, "group": "g2", "headers": {"k": "own"}, "message_id": "m2"}\n'
+    )
+    ids = document(cli("queue", "send", "lines", "--jsonl", str(file), "--header", "k=v", "--json"))["message_ids"]
+    assert (len(ids), ids[1]) == (2, "m2")
+    found = document(cli("queue", "receive", "lines", "--max", "9", "--json"))["messages"]
+    seen = [(each["body"], each["headers"]["message-group-id"], each["headers"]["k"]) for each in found]
+    assert seen == [("one", "g1", "v"), ('{"n": 2}', "g2", "own")]
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[1]", '{"key": "g"}', '{"data": 1, "x": 2}', '{"data": 1, "key": 7}'])
+def test_a_line_that_is_no_message_is_named(cli: Command, tmp_path: Path, line: str) -> None:
+    cli("queue", "create", "strict")
+    (tmp_path / "bad.jsonl").write_text(f'{{"data": "good"}}\n{line}\n')
+    status, _, err = cli("queue", "send", "strict", "--jsonl", str(tmp_path / "bad.jsonl"))
+    assert (status, "line 2" in err) == (2, True)
+    assert cli("queue", "send", "strict")[0] == 2
+    assert cli("queue", "send", "strict", "a", "--jsonl", "x")[0] == 2
 
 
 def test_each_line_of_a_file_can_be_a_message(cli: Command, tmp_path: Path) -> None:

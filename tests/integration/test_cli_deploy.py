@@ -251,7 +251,7 @@ def test_a_template_makes_everything_and_says_where_to_drop_files(
     found = report(cli("deploy", str(template.parent), "--json"))
     directory = str(tmp_path / "data" / "buckets" / "photos")
     assert found["buckets"] == [{"name": "photos", "action": "created", "directory": directory}]
-    assert found["queues"] == [{"name": "Failures", "action": "created"}]
+    assert found["queues"] == [{"name": "Failures", "action": "created", "changes": []}]
     assert found["outputs"] == {"DropInto": directory}
     assert [(one["name"], one["action"]) for one in found["functions"]] == [("Thumb", "created")]
     assert Path(directory).is_dir()

@@ -19,6 +19,7 @@ from fnrunner.app.sources_role import SourcesRole
 from fnrunner.catalogue import NO_CODE, Artifacts, Catalogue, buckets
 from fnrunner.model.arn import FunctionRef, Home
 from fnrunner.model.function import Bucket, Function, Notification
+from fnrunner.settings import Settings
 from fnrunner.store.engine import Store
 from fnrunner.store.schema import seen_object
 from sources import registry
@@ -70,11 +71,26 @@ async def front() -> Front:
     return Front()
 
 
+def parts_of(store: Store, catalogue: Catalogue, front: Front) -> Parts:
+    """What buckets need; nothing here has a broker."""
+    settings = Settings(data_dir=Path(), home=HOME)
+    parts = SimpleNamespace(
+        settings=settings,
+        name="test",
+        store=store,
+        broker=None,
+        catalogue=catalogue,
+        ledger=None,
+        tracing=None,
+        front=front,
+        destinations=lambda: None,
+    )
+    return cast(Parts, parts)
+
+
 @pytest.fixture
 async def role(store: Store, catalogue: Catalogue, front: Front) -> AsyncIterator[SourcesRole]:
-    settings = SimpleNamespace(buckets={}, home=HOME)
-    parts = SimpleNamespace(settings=settings, store=store, catalogue=catalogue, front=front)
-    role = SourcesRole(cast(Parts, parts))
+    role = SourcesRole(parts_of(store, catalogue, front))
     yield role
     await role.close()
 
@@ -140,10 +156,7 @@ async def test_watchers_are_made_by_the_adapter_that_was_found(
 
     another = SimpleNamespace(configuration=found.configuration, make=make)
     monkeypatch.setattr(registry, "adapters", lambda kind: {"s3": another})
-    parts = SimpleNamespace(
-        settings=SimpleNamespace(buckets={}, home=HOME), store=store, catalogue=catalogue, front=front
-    )
-    role = SourcesRole(cast(Parts, parts))
+    role = SourcesRole(parts_of(store, catalogue, front))
     await role.start()
     await role.close()
     assert [watch.bucket for watch in made] == ["photos"]

@@ -57,6 +57,43 @@ def test_buckets_are_names_with_directories() -> None:
             Settings.read({"FNRUNNER_BUCKETS": wrong})
 
 
+def test_endpoints_and_brokers_are_names_with_urls() -> None:
+    settings = Settings.read(
+        {
+            "FNRUNNER_AWS_ENDPOINTS": "sqs=http://localhost:4566, dynamodb=https://db.test/",
+            "FNRUNNER_BROKERS": "orders=amqp://u:hunter2@one,two:5673/shop,legacy=amqps://three",
+            "FNRUNNER_BROKER_URL": "amqp://u:p@own/site",
+        }
+    )
+    assert settings.aws_endpoints == {"sqs": "http://localhost:4566", "dynamodb": "https://db.test"}
+    assert settings.brokers == {"orders": "amqp://u:hunter2@one,two:5673/shop", "legacy": "amqps://three"}
+    assert settings.virtual_hosts == {"fnrunner": "site", "orders": "shop", "legacy": "/"}
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("FNRUNNER_AWS_ENDPOINTS", "s3=http://h", "s3 is none of sqs, kinesis, dynamodb"),
+        ("FNRUNNER_AWS_ENDPOINTS", "sqs=localhost:4566", "entry 1 is not name=URL"),
+        ("FNRUNNER_AWS_ENDPOINTS", "sqs=http://u:hunter2@h", "without user, password and query"),
+        ("FNRUNNER_AWS_ENDPOINTS", "sqs=http://h,sqs=http://i", "a name is there twice"),
+        ("FNRUNNER_BROKERS", "orders=http://hunter2", "entry 1 is not name=URL"),
+        ("FNRUNNER_BROKERS", "a=amqp://u:hunter2@h,b=http://i", "the URL of a has something else than hosts"),
+        ("FNRUNNER_BROKERS", "fnrunner=amqp://u:hunter2@h", "the name of the own broker"),
+        ("FNRUNNER_BROKERS", "a b=amqp://u:hunter2@h", "is no broker name"),
+        ("FNRUNNER_BROKERS", "a=amqp://,b=amqp://h", "entry 1 is not name=URL"),
+    ],
+)
+def test_a_wrong_endpoint_or_broker_is_named_without_its_password(name: str, wrong: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.read({name: wrong})
+    (problem,) = caught.value.problems
+    assert problem.startswith(name)
+    assert said in problem
+    assert "hunter2" not in problem
+
+
 def test_artifacts_in_s3_are_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="S3 are not supported yet"):
         Settings.read({"FNRUNNER_ARTIFACTS_URL": "s3://bucket"})
@@ -64,7 +101,16 @@ def test_artifacts_in_s3_are_refused_by_name() -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["FNRUNNER_PORT", "FNRUNNER_RETRY_DELAYS_S", "FNRUNNER_BUCKETS"]), st.text(max_size=20)
+        st.sampled_from(
+            [
+                "FNRUNNER_PORT",
+                "FNRUNNER_RETRY_DELAYS_S",
+                "FNRUNNER_BUCKETS",
+                "FNRUNNER_BROKERS",
+                "FNRUNNER_AWS_ENDPOINTS",
+            ]
+        ),
+        st.text(max_size=20),
     )
 )
 def test_any_text_is_read_or_refused_with_a_reason(environ: dict[str, str]) -> None:

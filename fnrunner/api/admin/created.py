@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, Row, select, update
 
 from fnrunner.api.errors import InvalidParameter
 from fnrunner.store import schema
@@ -22,9 +25,12 @@ _RESERVED = ("fnrunner.", "amq.")
 
 @dataclass(frozen=True, slots=True)
 class Created:
+    """``document`` is what was said about it, for a queue its attributes as :mod:`sources.queue_attributes` reads them."""
+
     name: str
     kind: str
     created_ms: int
+    document: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def partitions(self) -> int:
@@ -58,11 +64,30 @@ async def every(store: Store, kind: str) -> list[Created]:
     table = schema.broker_queue
     query = select(table).where(table.c.kind.startswith(kind)).order_by(table.c.name)
     rows = await store.read(lambda connection: connection.execute(query).all())
-    return [Created(row.name, row.kind, row.created_ms) for row in rows]
+    return [_made(row) for row in rows]
 
 
 async def find(store: Store, name: str) -> Created | None:
     table = schema.broker_queue
     query = select(table).where(table.c.name == name)
     row = await store.read(lambda connection: connection.execute(query).one_or_none())
-    return None if row is None else Created(row.name, row.kind, row.created_ms)
+    return None if row is None else _made(row)
+
+
+async def change(
+    store: Store, name: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """Replace the document of what is remembered by what ``change`` makes of it, in one transaction; the new one."""
+    table = schema.broker_queue
+
+    def work(connection: Connection) -> Mapping[str, Any]:
+        text = connection.execute(select(table.c.document).where(table.c.name == name).with_for_update()).scalar_one()
+        document = change(json.loads(text))
+        connection.execute(update(table).where(table.c.name == name).values(document=json.dumps(document)))
+        return document
+
+    return await store.write(work)
+
+
+def _made(row: Row[Any]) -> Created:
+    return Created(row.name, row.kind, row.created_ms, json.loads(row.document))

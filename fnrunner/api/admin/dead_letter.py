@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import Response
 
-from broker.envelope import Attempt
+from broker.envelope import Attempt, Envelope
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, only
 from fnrunner.api.errors import InvalidParameter, InvalidRequestContent
 from fnrunner.delivery.dead_letters import DeadLetterDetail, DeadLetterSummary
+from fnrunner.delivery.given_up import BATCH, POISON
 from fnrunner.delivery.redrive import HELD, PURGED, REDRIVEN, REDRIVING
 
 MAX_PAGE = 1000
@@ -81,10 +83,18 @@ def _detail(detail: DeadLetterDetail) -> dict[str, Any]:
         "accepted_at_ms": envelope.accepted_at_ms,
         "attempts": [_attempt(attempt) for attempt in envelope.attempts],
         "destination_errors": list(detail.destination_errors),
+        **about_records(envelope),
     }
     if detail.edited:
         shown.update(_bytes("original", detail.original))
     return shown
+
+
+def about_records(envelope: Envelope) -> dict[str, Any]:
+    """``batch``: which records of a stream or queue the letter stands for; ``poison``: what is wrong with them. None for
+    what is not known."""
+    poison = envelope.extra.get(POISON)
+    return {"batch": envelope.extra.get(BATCH), "poison": json.loads(poison) if isinstance(poison, str) else None}
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from starlette.responses import Response
 
+from fnrunner.api.admin.dead_letter import about_records
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer
 from fnrunner.api.errors import ResourceNotFound
+from fnrunner.delivery.errors import DeadLetterNotFound
+from fnrunner.delivery.history import Story
 
 
 async def story(ask: Ask) -> Response:
@@ -28,8 +32,20 @@ async def story(ask: Ask) -> Response:
             "attempts": [asdict(one) for one in found.attempts],
             "dead_letters": [asdict(letter) for letter in found.letters],
             "logs": [asdict(chunk) for chunk in found.logs],
+            **await _about_records(ask, found),
         }
     )
+
+
+async def _about_records(ask: Ask, found: Story) -> dict[str, Any]:
+    """Of its newest dead letter, what :func:`~fnrunner.api.admin.dead_letter.about_records` says."""
+    if not found.letters:
+        return {"batch": None, "poison": None}
+    try:
+        letter = await ask.services.dead_letters.get(found.letters[-1].function, found.event_id)
+    except DeadLetterNotFound:  # purged in between
+        return {"batch": None, "poison": None}
+    return about_records(letter.envelope)
 
 
 ROUTES = (Endpoint("GET", "/events/{id}", story),)

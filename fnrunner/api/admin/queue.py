@@ -1,9 +1,15 @@
-"""Queues by hand: create, list, send, receive. The names are exactly the users', so any AMQP client sees the same queues."""
+"""Queues by hand: create, list, send, receive, purge. Their names are the users', so any AMQP client sees the same queues.
+
+A queue's attributes are fnrunner's, not the broker's: the pollers of event source mappings keep to them. So they can change at
+any time; a poller follows within half a minute.
+"""
 
 from __future__ import annotations
 
 import base64
 import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.background import BackgroundTask
@@ -16,40 +22,107 @@ from broker.topology import Queue, Topology
 from fnrunner.api.admin import created
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, field, only
 from fnrunner.api.body import blob
-from fnrunner.api.errors import ClientGone, InvalidRequestContent
+from fnrunner.api.errors import ClientGone, InvalidParameter, InvalidRequestContent
+from fnrunner.catalogue.queues import attributes_of
+from fnrunner.store.engine import Store
+from sources import queue_attributes
+from sources.errors import Misconfigured
+from sources.queue_attributes import QueueAttributes
 
 MAX_MESSAGES = 1000
+TIMESTAMP = "timestamp_in_ms"
+"""When the message was sent, to the millisecond, under the name of RabbitMQ's own timestamp interceptor."""
 
 
 async def create(ask: Ask) -> Response:
-    """Declare the quorum queue; nothing changes where it exists."""
+    """Declare the quorum queue, and give it the attributes in the body. Those not given stay as they are."""
     name = created.checked_name(ask.path("name"))
+    given, store = await ask.document(), ask.services.store
+    known = await created.find(store, name)
+    if known is not None and known.kind != created.QUORUM:
+        raise InvalidParameter(f"{name} exists already as a {known.kind}: choose another name for the queue")
+    await _check_dead_letter_queue(ask, name, _read({**(known.document if known else {}), **given}))
     await ask.services.broker.declare(Topology(queues=(Queue(name),)))
-    await created.remember(ask.services.store, name, created.QUORUM, ask.services.now())
-    return answer({"name": name, "arn": ask.services.home.queue(name)})
+    await created.remember(store, name, created.QUORUM, ask.services.now())
+
+    def merge(document: Mapping[str, Any]) -> Mapping[str, Any]:
+        return queue_attributes.document_of(_read({**document, **given}))
+
+    document = await created.change(store, name, merge) if given else (known.document if known else {})
+    return answer({"name": name, "arn": ask.services.home.queue(name), "attributes": _shown_attributes(document)})
+
+
+def _read(document: Mapping[str, Any]) -> QueueAttributes:
+    try:
+        return queue_attributes.read(document)
+    except Misconfigured as error:
+        raise InvalidParameter(str(error)) from error
+
+
+def _shown_attributes(document: Mapping[str, Any]) -> dict[str, Any]:
+    """All of them, those never given with their defaults."""
+    return queue_attributes.document_of(_read(document))
+
+
+async def _check_dead_letter_queue(ask: Ask, name: str, attributes: QueueAttributes) -> None:
+    if not (dead := attributes.dead_letter_queue):
+        return
+    if created.checked_name(dead) == name:
+        raise InvalidParameter(f"{name} cannot be its own dead-letter queue: create another for that")
+    try:
+        await ask.services.broker.depth(dead)
+    except QueueNotFound as error:
+        raise InvalidParameter(
+            f"the dead-letter queue {dead} does not exist: create it first, with `fnrunner queue create {dead}`"
+        ) from error
+
+
+async def check_visibility(store: Store, queue: str, function_timeout: timedelta) -> None:
+    """For whoever makes an event source mapping of a queue here. Raises InvalidParameter, CheckpointsUnavailable.
+
+    Source: Lambda API; a message whose visibility timeout ends while the function runs would be handled twice.
+    """
+    visibility = (await attributes_of(store, queue)).visibility_timeout
+    if visibility < function_timeout:
+        raise InvalidParameter(
+            f"Queue visibility timeout: {visibility.total_seconds():.0f} seconds is less than Function timeout: "
+            f"{function_timeout.total_seconds():.0f} seconds"
+        )
 
 
 async def every(ask: Ask) -> Response:
     queues = await created.every(ask.services.store, created.QUORUM)
-    return answer({"queues": [await _described(ask, queue.name) for queue in queues]})
+    return answer({"queues": [await _described(ask, queue) for queue in queues]})
 
 
 async def show(ask: Ask) -> Response:
-    """The depth. Any queue may be asked about, fnrunner's own too."""
+    """The depth, and the attributes of a queue that was created here. Any queue may be asked about, fnrunner's own too."""
     name = ask.path("name")
     depth = await ask.services.broker.depth(name)
-    return answer({"name": name, "ready": depth.ready, "unsettled": depth.unsettled, "consumers": depth.consumers})
+    known = await created.find(ask.services.store, name)
+    attributes = _shown_attributes(known.document) if known and known.kind == created.QUORUM else None
+    return answer({
+        "name": name, "arn": ask.services.home.queue(name), "ready": depth.ready, "unsettled": depth.unsettled,
+        "consumers": depth.consumers, "attributes": attributes,
+    })  # fmt: skip
 
 
-async def _described(ask: Ask, name: str) -> dict[str, Any]:
-    arn = ask.services.home.queue(name)
+async def _described(ask: Ask, queue: created.Created) -> dict[str, Any]:
+    found = {"name": queue.name, "arn": ask.services.home.queue(queue.name)}
+    attributes = {"attributes": _shown_attributes(queue.document)}
     try:
-        depth = await ask.services.broker.depth(name)
+        depth = await ask.services.broker.depth(queue.name)
     except QueueNotFound:  # somebody deleted it on the broker
-        return {"name": name, "arn": arn, "ready": None, "unsettled": None, "consumers": None}
+        return {**found, "ready": None, "unsettled": None, "consumers": None, **attributes}
     return {
-        "name": name, "arn": arn, "ready": depth.ready, "unsettled": depth.unsettled, "consumers": depth.consumers
+        **found, "ready": depth.ready, "unsettled": depth.unsettled, "consumers": depth.consumers, **attributes
     }  # fmt: skip
+
+
+async def purge(ask: Ask) -> Response:
+    """Drop what waits; what somebody has in hand stays theirs."""
+    name = created.checked_name(ask.path("name"))
+    return answer({"name": name, "purged": await ask.services.broker.purge(name)})
 
 
 async def send(ask: Ask) -> Response:
@@ -60,13 +133,14 @@ async def send(ask: Ask) -> Response:
     given = field(document, "messages", list, "an array of messages")
     if not 1 <= len(given) <= MAX_MESSAGES:
         raise InvalidRequestContent(f"messages takes 1 to {MAX_MESSAGES} messages")
-    messages = [_message(item, index) for index, item in enumerate(given)]
+    now = ask.services.now()
+    messages = [_message(item, index, now) for index, item in enumerate(given)]
     for message in messages:
         await ask.services.broker.publish(message, routing_key=name)
     return answer({"message_ids": [message.message_id for message in messages]})
 
 
-def _message(item: Any, index: int) -> Message:
+def _message(item: Any, index: int, now: datetime) -> Message:
     if not isinstance(item, dict):
         raise InvalidRequestContent(f"messages[{index}] takes an object")
     only(item, "body", "body_base64", "message_id", "headers", "content_type")
@@ -78,7 +152,8 @@ def _message(item: Any, index: int) -> Message:
     return Message(
         blob(item["body_base64"], "body_base64") if "body_base64" in item else _text(item["body"], index),
         message_id=field(item, "message_id", str, "a string", str(uuid.uuid4())),
-        headers=headers,
+        headers={TIMESTAMP: round(now.timestamp() * 1000), **headers},
+        timestamp=now,
         content_type=field(item, "content_type", str, "a string", "") or None,
     )
 
@@ -152,6 +227,7 @@ ROUTES = (
     Endpoint("GET", "/queues", every),
     Endpoint("POST", "/queues/{name:path}/messages", send),
     Endpoint("POST", "/queues/{name:path}/receive", receive),
+    Endpoint("POST", "/queues/{name:path}/purge", purge),
     Endpoint("PUT", "/queues/{name:path}", create),
     Endpoint("GET", "/queues/{name:path}", show),
 )

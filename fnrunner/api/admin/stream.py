@@ -9,6 +9,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
@@ -25,6 +26,9 @@ from fnrunner.api.errors import ApiError, InvalidParameter, InvalidRequestConten
 MAX_PARTITIONS = 100
 MAX_RECORDS = 100_000
 PARTITION_KEY = "partition-key"
+TIMESTAMP = "timestamp_in_ms"
+"""When the record was put, to the millisecond, under the name of RabbitMQ's own timestamp interceptor."""
+
 _SEED = 104729
 """Source: RabbitMQ stream clients, hash routing of super streams."""
 
@@ -119,7 +123,7 @@ async def put(ask: Ask) -> Response:
     known = await created.find(ask.services.store, name)
     if known is None or not known.kind.startswith(created.STREAM):
         raise ResourceNotFound(f"There is no stream {name}. Create it with `fnrunner stream create {name}`.")
-    records = list(_records(await ask.content()))
+    records = list(_records(await ask.content(), ask.services.now()))
     if not 1 <= len(records) <= MAX_RECORDS:
         raise InvalidRequestContent(f"one request takes 1 to {MAX_RECORDS} records")
     queues = partitions(name, known.partitions)
@@ -143,7 +147,7 @@ async def _publish(broker: Broker, queue: str, messages: list[Message]) -> tuple
     return len(messages), None
 
 
-def _records(content: bytes) -> Iterator[tuple[str | None, Message]]:
+def _records(content: bytes, now: datetime) -> Iterator[tuple[str | None, Message]]:
     """``{"records": […]}``, or one record a line."""
     lines = [line for line in content.splitlines() if line.strip()]
     first = parse(lines[0]) if len(lines) == 1 else None
@@ -156,10 +160,10 @@ def _records(content: bytes) -> Iterator[tuple[str | None, Message]]:
     if not isinstance(given, list):
         raise InvalidRequestContent('the body takes {"records": […]}, or a record a line')
     for index, item in enumerate(given):
-        yield _record(item, index)
+        yield _record(item, index, now)
 
 
-def _record(item: Any, index: int) -> tuple[str | None, Message]:
+def _record(item: Any, index: int, now: datetime) -> tuple[str | None, Message]:
     if not isinstance(item, Mapping) or "data" not in item:
         raise InvalidRequestContent(f'record {index} takes {{"key": …, "data": …}}')
     only(dict(item), "key", "data")
@@ -171,8 +175,9 @@ def _record(item: Any, index: int) -> tuple[str | None, Message]:
         message = Message(
             body.encode(),
             message_id=str(uuid.uuid4()),
-            headers={} if key is None else {PARTITION_KEY: key},
+            headers={TIMESTAMP: round(now.timestamp() * 1000), **({} if key is None else {PARTITION_KEY: key})},
             content_type="text/plain" if isinstance(data, str) else "application/json",
+            timestamp=now,
         )
     except UnicodeEncodeError as error:
         raise InvalidRequestContent(f"record {index} holds half of a surrogate pair") from error

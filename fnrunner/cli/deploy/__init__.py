@@ -8,7 +8,8 @@ detect ──┐                                  (pure)            (pure)
 template ┘      source → intrinsics → schema
 ```
 
-Nothing is changed before everything has been read, packaged and compared. Applying has a fixed order (queues and buckets,
-functions, their asynchronous configuration, concurrency, notifications), and every step can be repeated: a deployment
-that broke off in the middle is completed by running it again. Nothing is deleted that a template no longer names.
+Nothing is changed before everything has been read, packaged and compared. Applying has a fixed order (streams, queues, topics
+and buckets; functions; their asynchronous configuration, concurrency, notifications; what else invokes them; HTTP APIs), and
+every step can be repeated: a deployment that broke off in the middle is completed by running it again. What invokes a function
+of the template and is not in the template any more is taken away; nothing else is deleted.
 """

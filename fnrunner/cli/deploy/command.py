@@ -13,7 +13,12 @@ from fnrunner.cli.error import UsageFault
 from fnrunner.cli.option import pairs
 from fnrunner.cli.output import Output
 
-COLOURS = {"created": "green", "updated": "yellow", "unchanged": "dim"}
+COLOURS = {"created": "green", "updated": "yellow", "unchanged": "dim", "removed": "red"}
+KINDS = {
+    "streams": "stream", "queues": "queue", "topics": "topic", "buckets": "bucket", "functions": "function",
+    "http_apis": "HTTP API",
+}  # fmt: skip
+"""The lists of the report in the order in which they are printed, and what one of each is called."""
 
 
 def register(app: click.Group) -> None:
@@ -68,12 +73,16 @@ def deploy(
     Running it again changes only what is different. Without a template, options that are not given stay as they are; with
     --env all variables are given. requirements.txt is installed into the package, .fnrunnerignore names what stays out.
 
-    A template may have AWS::Serverless::Function, AWS::S3::Bucket and AWS::SQS::Queue with Ref, GetAtt, Sub and Join;
-    !GetAtt BUCKET.Directory is the directory that the bucket watches.
+    A template may have AWS::Serverless::Function, with FunctionUrlConfig and the events S3, SQS, SNS, Kinesis, DynamoDB, MQ,
+    SelfManagedKafka, Schedule, ScheduleV2 and HttpApi; AWS::Serverless::HttpApi, AWS::Lambda::EventSourceMapping,
+    AWS::Kinesis::Stream, AWS::SQS::Queue, AWS::SNS::Topic and AWS::S3::Bucket; with Ref, GetAtt, Sub and Join. !GetAtt
+    BUCKET.Directory is the directory that the bucket watches, FUNCTIONUrl.FunctionUrl a function's URL, API.ApiEndpoint where
+    an HTTP API answers. What invokes a function and has left the template is taken away.
 
-    With --json: {"functions": [{"name", "action", "arn", "code_sha256", "changes": [{"key", "old", "new"}]}], "queues":
-    [{"name", "action"}], "buckets": [{"name", "action", "directory"}], "outputs": {}, "warnings": []}; action is created,
-    updated or unchanged.
+    With --json: {"functions": [{"name", "action", "arn", "code_sha256", "changes": [{"key", "old", "new"}]}], "streams":
+    [{"name", "action"}], "queues": [{"name", "action", "changes"}], "topics": [{"name", "action"}], "buckets": [{"name",
+    "action", "directory"}], "http_apis": [{"name", "action", "url", "changes"}], "outputs": {}, "warnings": []}; action is
+    created, updated, unchanged or removed.
     """
     from fnrunner.cli.client import Client
     from fnrunner.cli.deploy.deployment import Deployment
@@ -114,11 +123,12 @@ def template_of(path: Path) -> Path | None:
 
 
 def _print(output: Output, report: dict[str, Any]) -> None:
-    for kind in ("queues", "buckets", "functions"):
+    for kind, word in KINDS.items():
         for item in report[kind]:
             action = output.paint(item["action"], COLOURS[item["action"]])
             where = f"  drop files into {item['directory']}" if "directory" in item else ""
-            output.line(f"{kind.removesuffix('s')} {item['name']}: {action}{where}")
+            where += f"  {item['url']}" if item.get("url") else ""
+            output.line(f"{word} {item['name']}: {action}{where}")
             for change in item.get("changes", ()):
                 output.line(f"  {change['key']}: {change['old'] or '-'} -> {change['new'] or '-'}")
     for key, value in report["outputs"].items():

@@ -7,13 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fnrunner.cli.deploy import schema
+from fnrunner.cli.deploy import conversion, event, schema
+from fnrunner.cli.deploy.event import Event
 from fnrunner.cli.deploy.fault import Faults
 from fnrunner.cli.deploy.intrinsics import Scope, resolve
 from fnrunner.cli.deploy.source import Node
 from fnrunner.cli.deploy.spec import CodeSource, FunctionSpec, NotificationSpec
+from fnrunner.cli.deploy.trigger import Kind, TriggerSpec
 from fnrunner.model.arn import Home
 
+FUNCTION = schema.section(
+    {
+        **schema.SHARED,
+        "FunctionName": schema.text(r"[a-zA-Z0-9-_]{1,64}", takes="1 to 64 of a-z A-Z 0-9 - _"),
+        "InlineCode": schema.text(takes="the source of index.py"),
+        "Events": event.events,
+        "FunctionUrlConfig": event.FUNCTION_URL,
+    }
+)
 NO_POLICY = "{where}: Policies have no effect: permissions are not enforced with FNRUNNER_AUTH=off"
 
 
@@ -37,12 +48,13 @@ def function_spec(logical: str, name: str, properties: Node, context: Context) -
     if entries.pop("Policies", None) is not None:
         context.warnings.append(NO_POLICY.format(where=f"{faults.file}: Resources.{logical}"))
     own = resolve(Node(properties.line, entries), context.scope, faults, where)
-    schema.FUNCTION(own, where, faults)
+    FUNCTION(own, where, faults)
     # Faults of the globals were added when they were read, those of the function just now.
-    values = schema.FUNCTION(merged(context.common, own), where, Faults(faults.file))
+    values = FUNCTION(merged(context.common, own), where, Faults(faults.file))
     for needed in ("Handler", "Runtime"):
         if needed not in values:
             faults.add(properties.line, f"Resources.{logical}", f"has no {needed}, which it needs")
+    events: Mapping[str, Event] = values.get("Events", {})
     return FunctionSpec(
         name=name,
         code=_code(values, own, where, context),
@@ -51,7 +63,9 @@ def function_spec(logical: str, name: str, properties: Node, context: Context) -
         reserved_concurrency=values.get("ReservedConcurrentExecutions"),
         event_invoke=_event_invoke(values.get("EventInvokeConfig")),
         tags=values.get("Tags", {}),
-        notifications=_notifications(values.get("Events", {})),
+        notifications=_notifications(events),
+        triggers=(*_url(values.get("FunctionUrlConfig")), *conversion.triggers(events, name)),
+        routes=tuple(conversion.routes(events, name)),
         whole=True,
     )
 
@@ -118,8 +132,16 @@ def _event_invoke(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**body, "DestinationConfig": destinations} if destinations else body
 
 
-def _notifications(events: Mapping[str, Mapping[str, Any]]) -> tuple[NotificationSpec, ...]:
-    return tuple(_notification(name, properties) for name, properties in events.items())
+def _url(given: Mapping[str, Any] | None) -> tuple[TriggerSpec, ...]:
+    if not given:
+        return ()
+    cors = {key: value for key, value in (given.get("Cors") or {}).items() if value is not None}
+    body = {"AuthType": given.get("AuthType"), "InvokeMode": given.get("InvokeMode") or "BUFFERED", "Cors": cors}
+    return (TriggerSpec(Kind.URL, "FunctionUrl", "", body),)
+
+
+def _notifications(events: Mapping[str, Event]) -> tuple[NotificationSpec, ...]:
+    return tuple(_notification(name, one.properties) for name, one in events.items() if one.type == "S3")
 
 
 def _notification(name: str, properties: Mapping[str, Any]) -> NotificationSpec:

@@ -64,6 +64,7 @@ def pseudo(home: Home, stack: str) -> dict[str, str]:
         "AWS::Region": home.region,
         "AWS::AccountId": home.account,
         "AWS::Partition": "aws",
+        "AWS::URLSuffix": "amazonaws.com",
         "AWS::StackName": stack,
     }
 

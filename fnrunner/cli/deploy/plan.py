@@ -6,30 +6,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fnrunner.cli.deploy.package import Package
 from fnrunner.cli.deploy.spec import FunctionSpec, NotificationSpec
+from fnrunner.cli.deploy.trigger import Change, TriggerStep, TriggerThere, flat, plan_triggers, shown
 
 VARIABLES = "Environment.Variables"
 NOT_SHOWN = "(not shown)"
 DEFAULTS: Mapping[str, Any] = {"DeadLetterConfig": {"TargetArn": ""}, "Environment": {"Variables": {}}}
 """What a configuration has where it names nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One key, before and after, as texts to show; None: not there. Values of environment variables are never shown."""
-
-    key: str
-    old: str | None
-    new: str | None
-
-    def __str__(self) -> str:
-        return f"{self.key}: {'-' if self.old is None else self.old} -> {'-' if self.new is None else self.new}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +29,7 @@ class Current:
     reserved_concurrency: int | None = None
     event_invoke: Mapping[str, Any] | None = None
     notifications: tuple[Mapping[str, Any], ...] = ()
+    triggers: tuple[TriggerThere, ...] = ()
 
     @property
     def exists(self) -> bool:
@@ -61,11 +50,13 @@ class FunctionPlan:
     event_invoke: tuple[Change, ...] = ()
     concurrency: tuple[Change, ...] = ()
     notifications: tuple[Change, ...] = ()
+    triggers: tuple[TriggerStep, ...] = ()
 
     @property
     def changes(self) -> tuple[Change, ...]:
         return (
-            *self.code, *self.configuration, *self.tags, *self.event_invoke, *self.concurrency, *self.notifications
+            *self.code, *self.configuration, *self.tags, *self.event_invoke, *self.concurrency, *self.notifications,
+            *(change for step in self.triggers for change in step.changes),
         )  # fmt: skip
 
     @property
@@ -75,7 +66,7 @@ class FunctionPlan:
 
 
 def plan_function(spec: FunctionSpec, package: Package, current: Current) -> FunctionPlan:
-    """What makes ``current`` into ``spec``."""
+    """What makes ``current`` into ``spec``. Raises CannotChange."""
     return FunctionPlan(
         spec=spec,
         package=package,
@@ -87,13 +78,14 @@ def plan_function(spec: FunctionSpec, package: Package, current: Current) -> Fun
         event_invoke=_event_invoke(spec, current),
         concurrency=_concurrency(spec, current),
         notifications=_notifications(spec, current),
+        triggers=() if spec.triggers is None else plan_triggers(spec.triggers, current.triggers),
     )
 
 
 def configuration_changes(wanted: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[Change, ...]:
     """Keys of ``wanted`` that differ; an environment is compared as a whole, so that variables can go."""
-    new = dict(_flat(wanted))
-    old = dict(_flat({**DEFAULTS, **current}))
+    new = dict(flat(wanted))
+    old = dict(flat({**DEFAULTS, **current}))
     keys = list(new)
     if "Environment" in wanted:
         keys += [key for key in old if key.startswith(f"{VARIABLES}.") and key not in new]
@@ -104,27 +96,13 @@ def configuration_changes(wanted: Mapping[str, Any], current: Mapping[str, Any])
 def _change(key: str, old: object, new: object) -> Change:
     if key.startswith(f"{VARIABLES}."):
         return Change(key, None if old is None else NOT_SHOWN, None if new is None else NOT_SHOWN)
-    return Change(key, _shown(old), _shown(new))
-
-
-def _shown(value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    return Change(key, shown(old), shown(new))
 
 
 def _code(spec: FunctionSpec, package: Package, current: Current) -> tuple[Change, ...]:
     changes = []
     if (old := current.configuration.get("CodeSha256")) != package.code_sha256:
-        changes.append(Change("CodeSha256", _shown(old), package.code_sha256))
+        changes.append(Change("CodeSha256", shown(old), package.code_sha256))
     there = (current.configuration.get("Architectures") or ["x86_64"])[0]
     if spec.architecture and spec.architecture != there:
         changes.append(Change("Architectures", there, spec.architecture))
@@ -142,21 +120,19 @@ def _tags(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:
 def _event_invoke(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:
     if spec.event_invoke is None and not spec.whole:
         return ()
-    new = {f"EventInvokeConfig.{key}": value for key, value in _flat(spec.event_invoke or {})}
+    new = {f"EventInvokeConfig.{key}": value for key, value in flat(spec.event_invoke or {})}
     told = ("FunctionArn", "LastModified")
     relevant = {key: value for key, value in (current.event_invoke or {}).items() if key not in told}
-    old = {f"EventInvokeConfig.{key}": value for key, value in _flat(relevant)}
+    old = {f"EventInvokeConfig.{key}": value for key, value in flat(relevant)}
     keys = [*new, *(key for key in old if key not in new)]
-    return tuple(
-        Change(key, _shown(old.get(key)), _shown(new.get(key))) for key in keys if old.get(key) != new.get(key)
-    )
+    return tuple(Change(key, shown(old.get(key)), shown(new.get(key))) for key in keys if old.get(key) != new.get(key))
 
 
 def _concurrency(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:
     if spec.reserved_concurrency is None and not spec.whole:
         return ()
     old, new = current.reserved_concurrency, spec.reserved_concurrency
-    return () if old == new else (Change("ReservedConcurrentExecutions", _shown(old), _shown(new)),)
+    return () if old == new else (Change("ReservedConcurrentExecutions", shown(old), shown(new)),)
 
 
 def _notifications(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:

@@ -142,41 +142,6 @@ def destination(*types: str, target: str) -> Reader:
     return read
 
 
-_S3_EVENTS = r"s3:Object(Created|Removed):(\*|Put|Post|Copy|CompleteMultipartUpload|Delete|DeleteMarkerCreated)"
-_RULE = section({"Name": one_of("prefix", "suffix"), "Value": text()}, required=("Name", "Value"))
-_S3_EVENT = section(
-    {
-        "Bucket": text(takes="a bucket's name, as !Ref gives it"),
-        "Events": items(text(_S3_EVENTS, takes="s3:ObjectCreated:*, s3:ObjectRemoved:* or an exact form of them")),
-        "Filter": section({"S3Key": section({"Rules": items(_RULE)})}),
-    },
-    required=("Bucket", "Events"),
-)
-
-
-def event(node: Node, where: str, faults: Faults) -> dict[str, Any] | None:
-    """One entry of a function's Events: only the type S3 is there."""
-    entries = node.entries()
-    if (kind := entries.get("Type")) is None:
-        faults.add(node.line, where, "has no Type, which it needs")
-        return None
-    if kind.text != "S3":
-        faults.add(kind.line, f"{where}.Type", f"{kind.text} is not supported (S3 is)")
-        return None
-    whole_event = section({"Type": text(), "Properties": _S3_EVENT}, required=("Properties",))
-    properties: dict[str, Any] | None = whole_event(node, where, faults).get("Properties")
-    return properties
-
-
-def events(node: Node, where: str, faults: Faults) -> dict[str, dict[str, Any]]:
-    """A function's Events by their name."""
-    if not isinstance(node.value, dict):
-        faults.add(node.line, where, f"is {node.kind}: it takes a mapping")
-        return {}
-    read = {name: event(child, f"{where}.{name}", faults) for name, child in node.value.items()}
-    return {name: properties for name, properties in read.items() if properties}
-
-
 _LEVEL = one_of("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 SHARED: dict[str, Reader] = {
     "Architectures": items(one_of("x86_64", "arm64")),
@@ -216,14 +181,4 @@ SHARED: dict[str, Reader] = {
 }
 """What ``Globals.Function`` and a function's properties have in common."""
 
-FUNCTION = section(
-    {
-        **SHARED,
-        "FunctionName": text(r"[a-zA-Z0-9-_]{1,64}", takes="1 to 64 of a-z A-Z 0-9 - _"),
-        "InlineCode": text(takes="the source of index.py"),
-        "Events": events,
-    }
-)
-BUCKET = section({"BucketName": text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", takes="3 to 63 of a-z 0-9 . -")})
-QUEUE = section({"QueueName": text(r"[a-zA-Z0-9_-]{1,80}", takes="1 to 80 of a-z A-Z 0-9 - _")})
 OUTPUT = section({"Description": text(), "Value": text()}, required=("Value",))

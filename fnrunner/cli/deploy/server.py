@@ -10,12 +10,16 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fnrunner.cli.client import ADMIN, FUNCTIONS, Client, Progress, function_path, segment
+from fnrunner.cli.deploy.api import ApiPlan
 from fnrunner.cli.deploy.package import Package
 from fnrunner.cli.deploy.plan import Current, notification_document
-from fnrunner.cli.deploy.spec import FunctionSpec, NotificationSpec
+from fnrunner.cli.deploy.spec import FunctionSpec, NotificationSpec, QueueSpec, StreamSpec
+from fnrunner.cli.deploy.trigger import TriggerStep
+from fnrunner.cli.deploy.trigger_server import TriggerServer
 from fnrunner.cli.error import CliError
 from fnrunner.cli.function import event_invoke_path, notifications, notifications_path
 from fnrunner.cli.queue import queue_path
+from fnrunner.cli.stream import stream_path
 from fnrunner.model.arn import Home
 
 CONCURRENCY = "/2017-10-31/functions"
@@ -33,6 +37,7 @@ class Server:
     def __init__(self, client: Client, waited: timedelta = PATIENCE) -> None:
         self._client = client
         self._waited = waited
+        self._triggers = TriggerServer(client)
 
     def home(self) -> Home:
         """The region and account that the server answers for."""
@@ -43,28 +48,63 @@ class Server:
         """The directory of every bucket."""
         return {item["name"]: item["directory"] for item in self._client.get(f"{ADMIN}/buckets")["buckets"]}
 
-    def queues(self) -> set[str]:
-        """The queues that were created here."""
-        return {item["name"] for item in self._client.get(f"{ADMIN}/queues")["queues"]}
+    def queues(self) -> dict[str, dict[str, Any]]:
+        """The queues that were created here, with their attributes."""
+        found = self._client.get(f"{ADMIN}/queues")["queues"]
+        return {item["name"]: item.get("attributes") or {} for item in found}
 
-    def current(self, name: str) -> Current:
-        """A function as it is now."""
+    def streams(self) -> dict[str, int]:
+        """The streams that were created here, with the number of their partitions."""
+        return {item["name"]: len(item["partitions"]) for item in self._client.get(f"{ADMIN}/streams")["streams"]}
+
+    def topics(self) -> set[str]:
+        return {item["name"] for item in self._client.get(f"{ADMIN}/topics")["topics"]}
+
+    def apis(self) -> list[dict[str, Any]]:
+        """The HTTP APIs with their routes, and where they answer."""
+        return list(self._client.get(f"{ADMIN}/http-apis")["http_apis"])
+
+    def urls(self) -> dict[str, str]:
+        """The function URLs by function."""
+        return {item["function"]: item["url"] for item in self._client.get(f"{ADMIN}/urls")["urls"]}
+
+    def current(self, name: str, *, triggers: bool = False) -> Current:
+        """A function as it is now; ``triggers``: with what invokes it."""
+        there = self._triggers.there(name) if triggers else ()
         if not (found := self._client.find(function_path(name))):
-            return Current()
+            return Current(triggers=there)
         return Current(
             configuration=found["Configuration"],
             tags=found.get("Tags", {}),
             reserved_concurrency=found.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
             event_invoke=self._client.find(event_invoke_path(name)),
             notifications=tuple(notifications(self._client, name)),
+            triggers=there,
         )
 
     def arn(self, name: str) -> str:
         """The ARN of a function."""
         return str(self._client.get(function_path(name, "configuration"))["FunctionArn"])
 
-    def create_queue(self, name: str) -> None:
-        self._client.send("PUT", queue_path(name), {})
+    def put_queue(self, spec: QueueSpec) -> None:
+        self._client.send("PUT", queue_path(spec.name), dict(spec.attributes))
+
+    def create_stream(self, spec: StreamSpec) -> None:
+        self._client.send("PUT", stream_path(spec.name), {"partitions": spec.partitions})
+
+    def create_topic(self, name: str) -> None:
+        self._client.send("PUT", f"{ADMIN}/topics/{segment(name)}", {})
+
+    def put_api(self, plan: ApiPlan) -> None:
+        """Made, replaced, or taken away."""
+        path = f"{ADMIN}/http-apis/{segment(plan.name)}"
+        if plan.document is None:
+            self._client.call("DELETE", path)
+        else:
+            self._client.send("PUT", path, dict(plan.document))
+
+    def apply_trigger(self, function: str, step: TriggerStep) -> None:
+        self._triggers.apply(function, step)
 
     def create_bucket(self, name: str) -> str:
         """Its directory, which the server chooses."""

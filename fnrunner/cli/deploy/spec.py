@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fnrunner.cli.deploy.trigger import TriggerSpec
+
 
 @dataclass(frozen=True, slots=True)
 class CodeSource:
@@ -30,12 +32,39 @@ class NotificationSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """A route of the HTTP API called ``api``; without method and path, what no other takes. ``name`` is the event's."""
+
+    name: str
+    api: str
+    function: str
+    method: str = ""
+    path: str = ""
+    timeout_ms: int | None = None
+
+    @property
+    def key(self) -> str:
+        """As events have it: ``GET /items``."""
+        return f"{self.method} {self.path}" if self.path else "$default"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSpec:
+    """An HTTP API with all of its routes. ``cors`` is in the server's shape."""
+
+    name: str
+    stage: str = "$default"
+    cors: Mapping[str, Any] | None = None
+    routes: tuple[RouteSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSpec:
     """A function as it is wanted.
 
     ``configuration`` has keys and values of UpdateFunctionConfiguration. ``whole``: it describes the function completely,
-    so that concurrency, event-invoke configuration, tags and notifications that are not wanted are taken away; otherwise
-    None means "as it is". ``event_invoke`` is the body of PutFunctionEventInvokeConfig.
+    so that concurrency, event-invoke configuration, tags, notifications and triggers that are not wanted are taken away;
+    otherwise None means "as it is". ``event_invoke`` is the body of PutFunctionEventInvokeConfig.
     """
 
     name: str
@@ -46,7 +75,23 @@ class FunctionSpec:
     event_invoke: Mapping[str, Any] | None = None
     tags: Mapping[str, str] | None = None
     notifications: tuple[NotificationSpec, ...] | None = None
+    triggers: tuple[TriggerSpec, ...] | None = None
+    routes: tuple[RouteSpec, ...] = ()
     whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """``attributes`` are those that the template gives, in the server's shape."""
+
+    name: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    name: str
+    partitions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +100,9 @@ class Stack:
 
     functions: tuple[FunctionSpec, ...]
     buckets: tuple[str, ...] = ()
-    queues: tuple[str, ...] = ()
+    queues: tuple[QueueSpec, ...] = ()
+    streams: tuple[StreamSpec, ...] = ()
+    topics: tuple[str, ...] = ()
+    apis: tuple[ApiSpec, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -1,49 +1,27 @@
 """A SAM template as what it wants: every section read, every name resolved, everything else refused with its line.
 
-Functions without FunctionName, queues without QueueName have their logical id as name; buckets have it in lower case.
+A resource that is not named has its logical id as name; buckets and HTTP APIs have it in lower case. What is known only when
+a template has been deployed (a bucket's directory, a function's URL, where an API answers) is known when it is read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
-from fnrunner.cli.deploy import parameter, schema, source
+from fnrunner.cli.deploy import parameter, resource, schema, source
+from fnrunner.cli.deploy.assembly import http_apis, with_mappings
 from fnrunner.cli.deploy.fault import Faults
 from fnrunner.cli.deploy.function import Context, function_spec
-from fnrunner.cli.deploy.intrinsics import Names, Scope, resolve
+from fnrunner.cli.deploy.intrinsics import Scope, resolve
+from fnrunner.cli.deploy.naming import Resource, Situation, all_names, local, name_of
+from fnrunner.cli.deploy.resource import BUCKET, FUNCTION, NAMES, QUEUE, STREAM, TOPIC
 from fnrunner.cli.deploy.source import Node
 from fnrunner.cli.deploy.spec import Stack
-from fnrunner.model.arn import Home
 
 FILES = ("template.yaml", "template.yml", "template.json")
-FUNCTION = "AWS::Serverless::Function"
-BUCKET = "AWS::S3::Bucket"
-QUEUE = "AWS::SQS::Queue"
-_NAMES = {FUNCTION: "FunctionName", BUCKET: "BucketName", QUEUE: "QueueName"}
-_READERS = {BUCKET: schema.BUCKET, QUEUE: schema.QUEUE}
 _TOP = ("AWSTemplateFormatVersion", "Transform", "Description", "Globals", "Parameters", "Resources", "Outputs")
 _TRANSFORM = "AWS::Serverless-2016-10-31"
 _HIDDEN = "****"
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What a template is read against: where it lies, what the server is, what it says of buckets' directories."""
-
-    path: Path
-    home: Home = field(default_factory=Home)
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    directories: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Resource:
-    logical: str
-    type: str
-    name: str
-    properties: Node
 
 
 def read_template(text: str, situation: Situation) -> Stack:
@@ -55,25 +33,40 @@ def read_template(text: str, situation: Situation) -> Stack:
     values, hidden = parameter.read(sections.get("Parameters"), situation.parameters, faults)
     values |= parameter.pseudo(situation.home, situation.path.absolute().parent.name)
     resources = _resources(sections.get("Resources"), Scope(values), faults)
-    scope = Scope(values, {r.logical: _names(r, situation) for r in resources})
+    scope = Scope(values, all_names(resources, situation))
     common = _globals(sections.get("Globals"), scope, faults)
     context = Context(situation.path.absolute().parent, situation.home, scope, faults, common)
-    functions = tuple(function_spec(r.logical, r.name, r.properties, context) for r in resources if r.type == FUNCTION)
-    for resource in resources:
-        if reader := _READERS.get(resource.type):
-            where = f"Resources.{resource.logical}.Properties"
-            reader(resolve(resource.properties, scope, faults, where), where, faults)
+    functions = [function_spec(r.logical, r.name, r.properties, context) for r in resources if r.type == FUNCTION]
+    read = {r.logical: _read(r, scope, faults) for r in resources if r.type in resource.READERS}
+    functions = with_mappings(functions, resources, read, faults)
+    apis = http_apis(functions, resources, read, faults)
     masked = Scope({**values, **dict.fromkeys(hidden, _HIDDEN)}, scope.resources)
     outputs = _outputs(sections.get("Outputs"), masked, faults)
+    queues = [
+        resource.queue(r.name, read[r.logical], r.line, f"Resources.{r.logical}", faults)
+        for r in resources
+        if r.type == QUEUE
+    ]
     _check_doubles(resources, root, faults)
     faults.check()
     return Stack(
-        functions,
-        tuple(r.name for r in resources if r.type == BUCKET),
-        tuple(r.name for r in resources if r.type == QUEUE),
-        outputs,
-        tuple(context.warnings),
+        functions=tuple(functions),
+        buckets=tuple(r.name for r in resources if r.type == BUCKET),
+        queues=resource.in_order(queues),
+        streams=tuple(resource.stream(r.name, read[r.logical]) for r in resources if r.type == STREAM),
+        topics=tuple(r.name for r in resources if r.type == TOPIC),
+        apis=apis,
+        outputs={name: local(value, situation) for name, value in outputs.items()},
+        warnings=tuple(context.warnings),
     )
+
+
+def _read(found: Resource, scope: Scope, faults: Faults) -> dict[str, Any]:
+    where = f"Resources.{found.logical}.Properties"
+    values: dict[str, Any] = resource.READERS[found.type](
+        resolve(found.properties, scope, faults, where), where, faults
+    )
+    return values
 
 
 def _check_top(root: Node, faults: Faults) -> None:
@@ -91,7 +84,7 @@ def _check_top(root: Node, faults: Faults) -> None:
         faults.add(root.line, "Resources", "are missing: there is nothing to deploy")
 
 
-def _resources(section: Node | None, scope: Scope, faults: Faults) -> list[_Resource]:
+def _resources(section: Node | None, scope: Scope, faults: Faults) -> list[Resource]:
     entries = section.entries() if section else {}
     return [
         resource
@@ -100,12 +93,13 @@ def _resources(section: Node | None, scope: Scope, faults: Faults) -> list[_Reso
     ]
 
 
-def _resource(logical: str, node: Node, all_ids: set[str], scope: Scope, faults: Faults) -> _Resource | None:
+def _resource(logical: str, node: Node, all_ids: set[str], scope: Scope, faults: Faults) -> Resource | None:
     where = f"Resources.{logical}"
     parts = node.entries()
     kind = parts.get("Type", Node(node.line, None, "nothing"))
-    if kind.text not in _NAMES:
-        faults.add(kind.line, where, f"Type {kind.text} is not supported ({', '.join(_NAMES)} are)")
+    if kind.text not in NAMES:
+        why = resource.REFUSED.get(kind.text, f"is not supported ({', '.join(NAMES)} are)")
+        faults.add(kind.line, where, f"Type {kind.text} {why}")
         return None
     for name, child in parts.items():
         if name == "DependsOn":
@@ -119,25 +113,7 @@ def _resource(logical: str, node: Node, all_ids: set[str], scope: Scope, faults:
     if not isinstance(properties.value, dict):
         faults.add(properties.line, f"{where}.Properties", f"is {properties.kind}: it takes a mapping")
         properties = Node(properties.line, {})
-    key = _NAMES[kind.text]
-    name = logical.lower() if kind.text == BUCKET else logical
-    if key in properties.entries():
-        # Names can depend on parameters only: the names of resources are not known before this.
-        name = resolve(properties.entries()[key], scope, faults, f"{where}.Properties.{key}").text or name
-    return _Resource(logical, kind.text, name, properties)
-
-
-def _names(resource: _Resource, situation: Situation) -> Names:
-    home, name = situation.home, resource.name
-    match resource.type:
-        case "AWS::S3::Bucket":
-            directory = situation.directories.get(name, f"<the directory of bucket {name}>")
-            return Names(name, {"Arn": home.bucket(name), "Directory": directory})
-        case "AWS::SQS::Queue":
-            # Ref gives a queue's URL on AWS, and no URL leads to a queue here.
-            return Names(None, {"Arn": home.queue(name), "QueueName": name})
-        case _:
-            return Names(name, {"Arn": home.function(name)})
+    return Resource(logical, kind.text, name_of(logical, kind.text, properties, scope, faults), properties, node.line)
 
 
 def _globals(section: Node | None, scope: Scope, faults: Faults) -> Node:
@@ -158,11 +134,11 @@ def _outputs(section: Node | None, scope: Scope, faults: Faults) -> dict[str, st
     return outputs
 
 
-def _check_doubles(resources: list[_Resource], root: Node, faults: Faults) -> None:
+def _check_doubles(resources: list[Resource], root: Node, faults: Faults) -> None:
     seen: dict[tuple[str, str], str] = {}
     section = root.entries().get("Resources", Node(1, {}))
-    for resource in resources:
-        first = seen.setdefault((resource.type, resource.name), resource.logical)
-        if first != resource.logical:
-            line = section.entries()[resource.logical].line
-            faults.add(line, f"Resources.{resource.logical}", f"has the name {resource.name}, as {first} has")
+    for found in resources:
+        first = seen.setdefault((found.type, found.name), found.logical)
+        if first != found.logical:
+            line = section.entries()[found.logical].line
+            faults.add(line, f"Resources.{found.logical}", f"has the name {found.name}, as {first} has")

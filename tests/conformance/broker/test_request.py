@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import timedelta
 from time import monotonic
@@ -33,11 +33,11 @@ async def requests(declare: Declare, name: str) -> str:
 
 def ask(
     broker: Broker, queue: str, body: bytes, *, room: timedelta = AT_ONCE, timeout: timedelta = LATER
-) -> AsyncIterator[Message]:
+) -> AsyncGenerator[Message]:
     return broker.request(Message(body, message_id="r"), queue=queue, room=room, timeout=timeout)
 
 
-async def bodies(replies: AsyncIterator[Message]) -> list[bytes]:
+async def bodies(replies: AsyncGenerator[Message]) -> list[bytes]:
     return [reply.body async for reply in replies]
 
 
@@ -207,7 +207,7 @@ async def test_the_timeout_counts_from_each_reply(broker: Broker, requests: str)
 async def test_a_requester_that_stops_listening_harms_nobody(broker: Broker, requests: str) -> None:
     inbox = Inbox()
     await broker.subscribe(requests, inbox, prefetch=2)
-    async with aclosing(ask(broker, requests, b"x")) as replies:  # type: ignore[type-var]
+    async with aclosing(ask(broker, requests, b"x")) as replies:
         first = asyncio.ensure_future(anext(replies))
         delivery = await inbox.next()
         await broker.reply(delivery.message, Message(b"1"), last=False)

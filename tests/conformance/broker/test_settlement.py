@@ -12,9 +12,9 @@ import pytest
 
 from broker import names
 from broker.broker import Broker, Delivery
-from broker.errors import AlreadySettled, DelayUnknown, Unroutable
+from broker.errors import AlreadySettled, DelayUnknown, QueueNotFound, Unroutable
 from broker.message import Message
-from broker.topology import Binding, Queue
+from broker.topology import Binding, Queue, QueueKind, Topology, delay_queue
 from tests.conformance.broker.conftest import LONG, MEDIUM, SHORT, BrokerFactory, Declare
 from tests.conformance.broker.inbox import PATIENCE_S, Inbox
 
@@ -78,6 +78,60 @@ async def test_a_delay_that_no_queue_has_leaves_the_delivery_unsettled(broker: B
         await broker.publish_later(delivery.message, queue=retried, delay=UNKNOWN)
     assert not delivery.settled
     await delivery.ack()
+
+
+async def test_a_delay_is_known_once_its_queue_was_declared_and_unknown_once_it_was_deleted(
+    broker: Broker, retried: str
+) -> None:
+    delay = timedelta(milliseconds=731)
+    delivery = await one(broker, retried)
+    inbox, started = Inbox(), monotonic()
+    await broker.subscribe(retried, inbox, prefetch=10)
+    with pytest.raises(DelayUnknown):
+        await delivery.retry_later(delivery.message, delay)
+    await broker.declare(delay_queue(delay))
+    await delivery.retry_later(replace(delivery.message, body=b"retried"), delay)
+    await broker.publish_later(Message(b"published"), queue=retried, delay=delay)
+    assert sorted([(await inbox.next()).message.body, (await inbox.next()).message.body]) == [b"published", b"retried"]
+    assert monotonic() - started >= delay.total_seconds() * 0.95
+    await broker.delete(delay_queue(delay))
+    with pytest.raises(DelayUnknown):
+        await broker.publish_later(Message(b""), queue=retried, delay=delay)
+
+
+@pytest.mark.parametrize("kind", [QueueKind.QUORUM, QueueKind.CLASSIC], ids=["quorum", "classic"])
+async def test_the_way_back_to_a_queue_of_another_needs_only_its_name(
+    broker: Broker, broker_factory: BrokerFactory, declare: Declare, name: str, kind: QueueKind
+) -> None:
+    await declare(Queue(name, kind, max_length=100))
+    other = await broker_factory.another()
+    back = Topology(bindings=(Binding(names.DUE, name, name),))
+    await other.declare(back)
+    await other.declare(back)
+    await other.publish_later(Message(b"due"), queue=name, delay=SHORT)
+    inbox = Inbox()
+    await other.subscribe(name, inbox, prefetch=1)
+    assert (await inbox.next()).message.body == b"due"
+    assert await inbox.is_quiet()
+    # The queue is as it was: declaring it with its own arguments is no conflict.
+    await broker.declare(Topology(queues=(Queue(name, kind, max_length=100),)))
+
+
+async def test_a_way_back_to_a_queue_that_is_not_there_is_refused(broker: Broker, name: str) -> None:
+    with pytest.raises(QueueNotFound):
+        await broker.declare(Topology(bindings=(Binding(names.DUE, name, name),)))
+
+
+async def test_what_is_due_for_a_queue_without_a_way_back_ends_with_the_orphans(broker: Broker, queue: str) -> None:
+    await broker.publish_later(Message(b"due", message_id=queue), queue=queue, delay=SHORT)
+    async with asyncio.timeout(PATIENCE_S):
+        while (orphan := await broker.get(names.ORPHANS)) is None or orphan.message.message_id != queue:
+            if orphan is None:
+                await asyncio.sleep(0.01)
+            else:
+                await orphan.ack()
+    await orphan.ack()
+    assert await broker.get(queue) is None
 
 
 async def test_a_shorter_delay_does_not_wait_behind_a_longer(broker: Broker, retried: str) -> None:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.broker import Broker, Delivery, Offset
+from broker.errors import QueueNotFound
 from broker.message import Message
-from broker.topology import Queue, QueueKind
+from broker.topology import Queue, QueueKind, Topology
 from tests.conformance.broker.conftest import BrokerFactory, Declare
-from tests.conformance.broker.inbox import Inbox
+from tests.conformance.broker.inbox import Inbox, eventually
 
 
 @pytest.fixture
@@ -142,3 +143,139 @@ async def test_a_record_of_a_megabyte_arrives_whole(broker: Broker, stream: str)
     inbox = Inbox()
     await broker.subscribe(stream, inbox, prefetch=1, offset="first")
     assert (await inbox.next()).message.body == body
+
+
+async def test_from_a_number_beyond_the_end_the_next_record_comes_and_shows_where_the_end_was(
+    broker: Broker, stream: str
+) -> None:
+    await put(broker, stream, 0, 1, 2)
+    inbox = Inbox()
+    await broker.subscribe(stream, inbox, prefetch=10, offset=500)
+    assert await inbox.is_quiet()
+    await put(broker, stream, 3, 4)
+    assert [r.offset for r in await read(inbox, 2)] == [3, 4]
+
+
+async def test_from_a_number_beyond_the_end_of_an_empty_stream_the_first_record_comes(
+    broker: Broker, stream: str
+) -> None:
+    inbox = Inbox()
+    await broker.subscribe(stream, inbox, prefetch=10, offset=500)
+    await put(broker, stream, 0)
+    assert (await inbox.next()).offset == 0
+
+
+async def test_from_a_number_within_records_that_were_published_together_reading_starts_exactly_there(
+    broker: Broker, stream: str
+) -> None:
+    await asyncio.gather(*(put(broker, stream, n) for n in range(500)))
+    for number in (0, 1, 250, 498, 499):
+        inbox = Inbox()
+        subscription = await broker.subscribe(stream, inbox, prefetch=1, offset=number)
+        assert [r.offset for r in await read(inbox, 1)] == [number]
+        await subscription.cancel()
+
+
+async def test_from_a_time_no_record_at_or_after_it_is_passed_over(broker: Broker, stream: str) -> None:
+    await put(broker, stream, 0, 1)
+    since = datetime.now(UTC)
+    await asyncio.gather(*(put(broker, stream, n) for n in range(2, 200)))
+    inbox = Inbox()
+    await broker.subscribe(stream, inbox, prefetch=50, offset=since)
+    offsets = [r.offset for r in await read(inbox, 198)]
+    assert offsets == list(range(offsets[0] or 0, (offsets[0] or 0) + 198))
+    assert (offsets[0] or 0) <= 2
+
+
+async def test_from_a_time_to_come_the_next_record_comes(broker: Broker, stream: str) -> None:
+    await put(broker, stream, 0)
+    inbox = Inbox()
+    await broker.subscribe(stream, inbox, prefetch=1, offset=datetime.now(UTC) + timedelta(hours=1))
+    assert await inbox.is_quiet()
+    await put(broker, stream, 1)
+    assert (await inbox.next()).offset == 1
+
+
+async def test_properties_and_headers_of_a_record_survive(broker: Broker, stream: str) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    sent = Message(
+        b"x",
+        message_id="m",
+        headers={"partition-key": "k", "n": 1, "big": 2**40, "half": 0.5, "yes": True, "raw": b"\xff", "at": at},
+        content_type="application/json",
+        correlation_id="c",
+        timestamp=at,
+        type="t",
+        app_id="a",
+    )
+    await broker.publish(sent, routing_key=stream)
+    await broker.publish(Message(b"bare"), routing_key=stream)
+    inbox = Inbox()
+    await broker.subscribe(stream, inbox, prefetch=10, offset="first")
+    full, bare = await read(inbox, 2)
+    assert full.message == sent
+    assert bare.message == Message(b"bare")  # no time of arrival either
+
+
+async def gone(broker: Broker, stream: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await broker.depth(stream)
+            except QueueNotFound:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_subscription_says_that_its_stream_is_gone_and_reads_one_that_is_made_again_from_its_first_record(
+    broker: Broker, broker_factory: BrokerFactory, stream: str
+) -> None:
+    reader = await broker_factory.another()
+    inbox = Inbox()
+    await put(broker, stream, *range(10))
+    subscription = await reader.subscribe(stream, inbox, prefetch=5, offset="first")
+    await read(inbox, 9)
+    unsettled = await inbox.next()
+    assert subscription.lost == ""
+    topology = Topology(
+        queues=(Queue(stream, QueueKind.STREAM, max_age=timedelta(hours=1), max_size_bytes=100_000_000),)
+    )
+    await broker.delete(topology)
+    await gone(broker, stream)
+    await eventually(lambda: stream in subscription.lost)
+    await broker.declare(topology)
+    await put(broker, stream, 100, 101)
+    again = await read(inbox, 2)
+    assert [(r.offset, r.message.body) for r in again] == [(0, b"100"), (1, b"101")]
+    assert subscription.lost == ""
+    assert unsettled.offset == 9
+    await put(broker, stream, 102)
+    assert (await inbox.next()).offset == 2
+    await subscription.cancel()
+    assert subscription.lost == ""
+
+
+async def test_a_subscription_of_new_records_reads_a_stream_that_is_made_again_from_its_first(
+    broker: Broker, broker_factory: BrokerFactory, stream: str
+) -> None:
+    reader = await broker_factory.another()
+    inbox = Inbox()
+    await put(broker, stream, 0)
+    subscription = await reader.subscribe(stream, inbox, prefetch=5, offset="next")
+    topology = Topology(
+        queues=(Queue(stream, QueueKind.STREAM, max_age=timedelta(hours=1), max_size_bytes=100_000_000),)
+    )
+    await broker.delete(topology)
+    await eventually(lambda: stream in subscription.lost)
+    await broker.declare(topology)
+    await put(broker, stream, 1)
+    delivery = await inbox.next()
+    assert (delivery.offset, delivery.message.body) == (0, b"1")
+
+
+async def test_failures_on_a_stream_are_what_redelivered_says(broker: Broker, stream: str) -> None:
+    await put(broker, stream, 0)
+    inbox = Inbox()
+    await broker.subscribe(stream, inbox, prefetch=1, offset="first")
+    delivery = await inbox.next()
+    assert (delivery.redelivered, delivery.failures) == (False, 0)

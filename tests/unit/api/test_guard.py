@@ -66,11 +66,6 @@ async def test_a_page_of_this_server_comes_in() -> None:
     assert (await through(headers)).status == 200
 
 
-async def test_a_function_url_decides_for_itself_who_may_call_it() -> None:
-    headers = {"host": "127.0.0.1:9000", "origin": "https://shop.example"}
-    assert (await through(headers, "/function-url/abc/")).status == 200
-
-
 async def test_every_response_has_security_headers_and_the_applications_own_win() -> None:
     for answer in (await through({}), await through({"host": "evil.example"})):
         assert answer.headers["x-content-type-options"] == "nosniff"

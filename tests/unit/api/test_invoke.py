@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from fnrunner.api import shape
-from fnrunner.api.invoke import Invoke, decode_client_context
+from fnrunner.api.asked import decode_client_context
+from fnrunner.api.invoke import Invoke
 from fnrunner.api.services import Services
 from fnrunner.invoke import errors
 from fnrunner.model import limits

@@ -59,6 +59,7 @@ ENVELOPES = st.builds(
     trigger=TEXT,
     client_context=TEXT,
     log_tail=st.booleans(),
+    streamed=st.booleans(),
     xray=TEXT,
     trace=st.dictionaries(st.sampled_from(["traceparent", "tracestate"]), TEXT),
     attempts=st.lists(ATTEMPTS, max_size=3).map(tuple),

@@ -8,8 +8,9 @@ from textwrap import dedent
 import pytest
 
 from fnrunner.cli.deploy.fault import TemplateFault
-from fnrunner.cli.deploy.spec import NotificationSpec, Stack
-from fnrunner.cli.deploy.template import Situation, read_template
+from fnrunner.cli.deploy.naming import Situation
+from fnrunner.cli.deploy.spec import NotificationSpec, QueueSpec, Stack
+from fnrunner.cli.deploy.template import read_template
 from fnrunner.cli.error import UsageFault
 
 FOLDER = Path(__file__).parent
@@ -59,11 +60,11 @@ def test_all_faults_are_listed_at_once_in_the_order_of_their_lines() -> None:
             "  Q:\n    Type: AWS::SQS::Queue\n    DeletionPolicy: Retain\n",
             "Resources.Q.DeletionPolicy is not supported",
         ),
-        ("  Q:\n    Type: AWS::SQS::Queue\n    Properties: {FifoQueue: true}\n", "FifoQueue is not supported"),
+        ("  Q:\n    Type: AWS::SQS::Queue\n    Properties: {DelaySeconds: 5}\n", "DelaySeconds is not supported"),
         ("  Q:\n    Type: AWS::SQS::Queue\n    DependsOn: Nobody\n", "names Nobody, which is no resource"),
         ("Globals:\n  Api: {}\n", "Globals.Api is not supported (Function is)"),
         ("Globals:\n  Function: {VpcConfig: {}}\n", "Globals.Function.VpcConfig is not supported"),
-        ("      Events: {E: {Type: Schedule}}\n", "Events.E.Type Schedule is not supported (S3 is)"),
+        ("      Events: {E: {Type: Cognito}}\n", "Events.E.Type Cognito is not supported (S3, SQS, Kinesis,"),
         ("      Description: !If [a, b, c]\n", "uses Fn::If, which is not supported"),
         ("      Description: !Ref Nobody\n", "refers to Nobody, which is no parameter or resource"),
         ("      Description: !GetAtt Thumb.Name\n", "refers to Thumb.Name, which is not supported: Thumb has Arn"),
@@ -186,7 +187,7 @@ def test_parameters_globals_and_intrinsics_come_together() -> None:
     stack = read_template(FULL, situation)
     (function,) = stack.functions
     queue = "arn:aws:sqs:us-east-1:000000000000:Failures"
-    assert (stack.buckets, stack.queues, function.name) == (("prod-photos",), ("Failures",), "thumb-prod")
+    assert (stack.buckets, stack.queues, function.name) == (("prod-photos",), (QueueSpec("Failures"),), "thumb-prod")
     assert function.configuration["MemorySize"] == 256
     assert function.configuration["Timeout"] == 30
     assert function.configuration["Description"] == ""

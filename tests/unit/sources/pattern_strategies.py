@@ -129,4 +129,4 @@ def _about(draw: st.DrawFn, value: Json) -> Json:
     if isinstance(value, dict) and value:
         return draw(patterns_about(value))
     elements = draw(leaves)
-    return [*elements, value] if not isinstance(value, list | dict) and draw(st.booleans()) else elements
+    return [*elements, value] if not isinstance(value, list | dict) and draw(st.integers(0, 3)) else elements

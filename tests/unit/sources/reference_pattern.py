@@ -115,9 +115,9 @@ def _fits(value: Any, element: Any) -> bool:
                 r"\\.|\*|[^\\*]+",
                 lambda m: ".*" if m[0] == "*" else re.escape(m[0][1:] if m[0][0] == "\\" else m[0]),
                 operand,
-                flags=re.S,
+                flags=re.DOTALL,
             )
-            return re.fullmatch(expression, text, re.S) is not None
+            return re.fullmatch(expression, text, re.DOTALL) is not None
         case "cidr":
             return _inside(text, operand)
     raise AssertionError(name)

@@ -195,6 +195,8 @@ def test_only_leaves_exist() -> None:
     assert not matches({"a": [{"exists": True}]}, {"a": {"b": 1}})
     assert matches({"a": [{"exists": False}]}, {"a": []})
     assert matches({"a": [{"exists": True}]}, {"a": [{"b": 1}, [2]]})
+    assert matches({"a": {"b": [{"exists": False}]}}, {"a": 5})
+    assert matches({"a": {"b": [{"exists": False}]}}, {"a": [[], 5]})
 
 
 def test_the_last_of_duplicate_keys_counts_in_patterns_and_events() -> None:
@@ -220,6 +222,10 @@ def test_the_last_of_duplicate_keys_counts_in_patterns_and_events() -> None:
         (r"a\\*", r"a\x", True),
         (r"\**", "*x", True),
         ("a*b*c", "a\nb\nc", True),
+        ("*ab*ba*", "aba", False),
+        ("*ab*ba*", "abac", False),
+        ("*ab*ba*", "abba", True),
+        ("ab*ba", "aba", False),
         ("abc", "abc", True),
         ("abc", "abcd", False),
     ],
@@ -234,7 +240,7 @@ def test_a_wildcard_of_many_asterisks_takes_no_longer_than_its_text_is() -> None
 
 
 def test_numbers_of_python_are_compared_as_json_has_them() -> None:
-    event = {"partition": 0, "timestamp": 1545084650.987, "flag": True, "list": (1, 2)}
+    event = {"partition": 0, "timestamp": 154508465.987, "flag": True, "list": (1, 2)}
     assert compile_pattern('{"partition": [0], "timestamp": [{"numeric": [">", 1]}], "list": [2]}').matches(event)
     assert not compile_pattern('{"flag": [1]}').matches(event)
 
@@ -313,11 +319,11 @@ def test_what_a_pattern_says_about_a_key_can_be_taken_for_granted_or_refuted() -
     assert [granted.matches({"x": 1, "y": y}) for y in (3, 4)] == [True, False]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_it_agrees_with_a_plain_reading_of_the_language(data: st.DataObject) -> None:
     event = data.draw(strategies.events)
-    pattern = data.draw(st.one_of(strategies.patterns, strategies.patterns_about(event)))
+    pattern = data.draw(strategies.patterns_about(event) if data.draw(st.integers(0, 3)) else strategies.patterns)
     pattern_text, event_text = strategies.dump(pattern), strategies.dump(event)
     expected = reference_pattern.matches(pattern_text, event_text)
     note(f"matches: {expected}")
@@ -353,5 +359,5 @@ def test_a_number_keeps_its_text_and_its_value(value: float) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"NaN", b"[1] 2", b"[" * 100_000])
 def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse_json(data)

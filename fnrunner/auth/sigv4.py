@@ -1,0 +1,284 @@
+"""Verifies AWS Signature Version 4, in the Authorization header or in the query of a presigned URL.
+
+::
+
+    claims_of ─► None: not signed │ Claims ─► screen: scope, age, key, token (no body needed) ─► verify: the signature
+
+The canonical request and the signature are botocore's, so what its signers make is what is compared. A payload is always
+signed here: ``UNSIGNED-PAYLOAD`` is refused, as Lambda does. Every ``X-Amz-`` header of the request must be signed, so
+that nobody on the way can add one.
+
+Source: AWS Signature Version 4; Lambda's answers.
+"""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from urllib.parse import unquote
+
+from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.compat import HTTPHeaders
+from botocore.credentials import Credentials
+
+from fnrunner.auth.credentials import Credential
+from sources.http.request import Request
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+SKEW = timedelta(minutes=5)
+PRESIGNED_SKEW = timedelta(minutes=15)
+"""How far in the future a presigned URL's date may be."""
+
+MAX_EXPIRES = timedelta(days=7)
+_TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_SIGNATURE = re.compile(r"[0-9a-f]{64}")
+_QUERY_FIELDS = ("X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature")
+
+
+class SignatureRefused(Exception):
+    """The request's signature does not say who calls."""
+
+    code = "InvalidSignatureException"
+    status = 403
+    message_key = "message"
+    type = ""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or "").split("\n\n", 1)[0].replace("\n", " "))
+
+
+class Mismatch(SignatureRefused):
+    """The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and
+    signing method. Consult the service documentation for details."""
+
+
+class Incomplete(SignatureRefused):
+    """The request's signature lacks something."""
+
+    code = "IncompleteSignatureException"
+
+
+class UnknownKey(SignatureRefused):
+    """The security token included in the request is invalid."""
+
+    code = "UnrecognizedClientException"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a signed request says of itself. ``timestamp`` is such as ``20150830T123600Z``; ``expires`` is set for
+    presigned URLs; ``query`` is the query that was signed.
+    """
+
+    access_key: str
+    date: str
+    region: str
+    service: str
+    timestamp: str
+    signed_headers: tuple[str, ...]
+    signature: str
+    query: str
+    token: str = ""
+    expires: timedelta | None = None
+
+    @property
+    def at(self) -> datetime:
+        return datetime.strptime(self.timestamp, SIGV4_TIMESTAMP).replace(tzinfo=UTC)
+
+
+class Verifier:
+    """``find`` gives the credential of a key id; ``now`` aware UTC. ``service`` is the one requests are signed for."""
+
+    def __init__(
+        self,
+        region: str,
+        service: str,
+        find: Callable[[str], Credential | None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._region = region
+        self._service = service
+        self._find = find
+        self._now = now
+
+    def screen(self, request: Request, claims: Claims) -> Credential:
+        """Whose key it says it is signed with, after all that can be known without the body. Raises SignatureRefused."""
+        self._check_scope(claims)
+        self._check_age(claims)
+        _check_headers(request, claims)
+        if (credential := self._find(claims.access_key)) is None:
+            raise UnknownKey
+        if not hmac.compare_digest(credential.token.encode(), claims.token.encode()):
+            what = "its session token is not known here" if claims.token else "its key belongs to a session"
+            raise UnknownKey(f"{UnknownKey()} ({what})")
+        return credential
+
+    def verify(self, request: Request, claims: Claims, credential: Credential) -> None:
+        """Whether the key signed exactly this request, its body included. Raises SignatureRefused."""
+        # of the body that came, whatever a header says of it
+        digest = sha256(request.body).hexdigest()
+        if not hmac.compare_digest(_signature(request, claims, credential, digest), claims.signature):
+            raise Mismatch
+
+    def _check_scope(self, claims: Claims) -> None:
+        if claims.region != self._region:
+            raise SignatureRefused(f"Credential should be scoped to a valid region, not '{claims.region}'. ")
+        if claims.service != self._service:
+            raise SignatureRefused(f"Credential should be scoped to correct service: '{self._service}'. ")
+        if claims.date != claims.timestamp[:8]:
+            raise SignatureRefused(
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+                f"'{claims.date}' != '{claims.timestamp[:8]}', from '{claims.timestamp}'."
+            )
+
+    def _check_age(self, claims: Claims) -> None:
+        now = self._now().astimezone(UTC)
+        skew = SKEW if claims.expires is None else PRESIGNED_SKEW
+        if claims.at > now + skew:
+            raise SignatureRefused(
+                f"Signature not yet current: {claims.timestamp} is still later than {_text(now + skew)} "
+                f"({_text(now)} + {_minutes(skew)} min.)"
+            )
+        if claims.expires is None and claims.at < now - SKEW:
+            raise SignatureRefused(
+                f"Signature expired: {claims.timestamp} is now earlier than {_text(now - SKEW)} "
+                f"({_text(now)} - {_minutes(SKEW)} min.)"
+            )
+        if claims.expires is not None and now > claims.at + claims.expires:
+            raise SignatureRefused(
+                f"Signature expired: {_text(claims.at + claims.expires)} is earlier than {_text(now)}"
+            )
+
+
+def claims_of(request: Request) -> Claims | None:
+    """What the request claims; None when it is not signed. Raises Incomplete and SignatureRefused for what is malformed."""
+    header = [value for value in request.values("authorization") if value.startswith("AWS4-")]
+    signed_query = _query_values(request.raw_query, "X-Amz-Signature") or _query_values(
+        request.raw_query, "X-Amz-Algorithm"
+    )
+    if header and signed_query:
+        raise Incomplete("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or the Authorization "
+                         "header should be specified")  # fmt: skip
+    if len(header) > 1 or (header and len(request.values("authorization")) > 1):
+        raise Incomplete("There is more than one Authorization header.")
+    if header:
+        return _from_header(request, header[0])
+    return _from_query(request) if signed_query else None
+
+
+def _from_header(request: Request, text: str) -> Claims:
+    algorithm, _, rest = text.partition(" ")
+    _check_algorithm(algorithm)
+    given = dict(part.strip().partition("=")[::2] for part in rest.split(","))
+    missing = [name for name in ("Credential", "Signature", "SignedHeaders") if not given.get(name)]
+    dates = request.values("x-amz-date")
+    if missing or len(dates) != 1:
+        lacks = [f"Authorization header requires '{name}' parameter." for name in missing]
+        if not dates:
+            lacks.append("Authorization header requires existence of an 'X-Amz-Date' header.")
+        raise Incomplete(" ".join(lacks) or "There is more than one X-Amz-Date header.")
+    tokens = request.values("x-amz-security-token")
+    if len(tokens) > 1:
+        raise Incomplete("There is more than one X-Amz-Security-Token header.")
+    return _claims(
+        given["Credential"], dates[0], given["SignedHeaders"], given["Signature"],
+        query=request.raw_query, token=tokens[0] if tokens else "", expires=None,
+    )  # fmt: skip
+
+
+def _from_query(request: Request) -> Claims:
+    values = {name: _query_values(request.raw_query, name) for name in ("X-Amz-Algorithm", *_QUERY_FIELDS)}
+    if wrong := [name for name, found in values.items() if len(found) != 1]:
+        raise Incomplete(" ".join(f"AWS query-string parameters must include '{name}' once." for name in wrong))
+    _check_algorithm(values["X-Amz-Algorithm"][0])
+    tokens = _query_values(request.raw_query, "X-Amz-Security-Token")
+    if len(tokens) > 1 or request.values("x-amz-security-token"):
+        raise Incomplete("There is more than one X-Amz-Security-Token.")
+    credential, date, expires, headers, signature = (values[name][0] for name in _QUERY_FIELDS)
+    if not re.fullmatch(r"[0-9]{1,6}", expires) or not 1 <= int(expires) <= MAX_EXPIRES.total_seconds():
+        raise Incomplete("X-Amz-Expires must be a number of seconds from 1 to 604800.")
+    kept = [pair for pair in request.raw_query.split("&") if unquote(pair.partition("=")[0]) != "X-Amz-Signature"]
+    return _claims(
+        credential, date, headers, signature,
+        query="&".join(kept), token=tokens[0] if tokens else "", expires=timedelta(seconds=int(expires)),
+    )  # fmt: skip
+
+
+def _claims(
+    credential: str, timestamp: str, headers: str, signature: str, *, query: str, token: str, expires: timedelta | None
+) -> Claims:
+    scope = credential.rsplit("/", 4)
+    if len(scope) != 5 or not scope[0] or scope[4] != "aws4_request":
+        raise Incomplete(
+            "Credential must have exactly 5 slash-delimited elements, such as KEY/20150830/us-east-1/lambda/aws4_request"
+        )
+    try:
+        if not _TIMESTAMP.fullmatch(timestamp):
+            raise ValueError(timestamp)
+        datetime.strptime(timestamp, SIGV4_TIMESTAMP)
+    except ValueError as error:
+        raise Incomplete("Date must be in ISO-8601 'basic format', such as 20150830T123600Z") from error
+    if not _SIGNATURE.fullmatch(signature):
+        raise Mismatch
+    key, date, region, service, _ = scope
+    return Claims(key, date, region, service, timestamp, tuple(headers.split(";")), signature, query, token, expires)
+
+
+def _check_algorithm(algorithm: str) -> None:
+    if algorithm != ALGORITHM:
+        raise Incomplete(f"Unsupported AWS 'algorithm': '{algorithm[:64]}'. Sign with {ALGORITHM}.")
+
+
+def _check_headers(request: Request, claims: Claims) -> None:
+    if "host" not in claims.signed_headers:
+        raise SignatureRefused("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
+    for name in sorted({name for name, _ in request.headers if name.startswith("x-amz-")}):
+        if name not in claims.signed_headers:
+            raise SignatureRefused(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
+
+
+class _Signer(SigV4Auth):  # type: ignore[misc]
+    """botocore's, over exactly the headers that the client says it signed."""
+
+    def __init__(self, credential: Credential, claims: Claims, signed: HTTPHeaders) -> None:
+        super().__init__(Credentials(credential.access_key, credential.secret), claims.service, claims.region)
+        self._signed = signed
+
+    def headers_to_sign(self, _: AWSRequest) -> HTTPHeaders:
+        return self._signed
+
+
+def _signature(request: Request, claims: Claims, credential: Credential, digest: str) -> str:
+    signed = HTTPHeaders()
+    for name in claims.signed_headers:
+        values = request.values(name)
+        if not values:
+            raise Mismatch  # it was taken away on the way
+        for value in values:
+            signed.add_header(name, value)
+    # the URL's host is not looked at: the Host header is among what is signed
+    url = f"https://host{request.raw_path}" + (f"?{claims.query}" if claims.query else "")
+    copied = AWSRequest(method=request.method, url=url, headers={"X-Amz-Content-SHA256": digest})
+    copied.context["timestamp"] = claims.timestamp
+    signer = _Signer(credential, claims, signed)
+    text: str = signer.signature(signer.string_to_sign(copied, signer.canonical_request(copied)), copied)
+    return text
+
+
+def _query_values(raw_query: str, name: str) -> list[str]:
+    pairs = (pair.partition("=") for pair in raw_query.split("&"))
+    return [unquote(value) for key, _, value in pairs if unquote(key) == name]
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime(SIGV4_TIMESTAMP)
+
+
+def _minutes(span: timedelta) -> int:
+    return int(span.total_seconds() // 60)

@@ -1,0 +1,201 @@
+"""Triggers as the server has them, and what it takes to change them: one class for each kind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+
+from fnrunner.cli.client import ADMIN, Client, segment
+from fnrunner.cli.deploy import conversion
+from fnrunner.cli.deploy.trigger import Kind, TriggerSpec, TriggerStep, TriggerThere
+from fnrunner.cli.error import CliError, ServerRefused
+from fnrunner.cli.url import url_path
+
+MAPPINGS = "/2015-03-31/event-source-mappings/"
+PATIENCE = timedelta(seconds=60)
+_IN_USE = "ResourceInUseException"
+_CONFLICT = "ResourceConflictException"
+
+
+class StillInUse(CliError):
+    """An event source mapping stayed in a transition for too long."""
+
+
+class TriggerKind(Protocol):
+    def there(self, function: str) -> Iterator[TriggerThere]: ...
+    def create(self, function: str, wanted: TriggerSpec) -> None: ...
+    def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None: ...
+    def remove(self, function: str, there: TriggerThere) -> None: ...
+
+
+class TriggerServer:
+    """``waited`` bounds how long a mapping may be in a transition before it is changed."""
+
+    def __init__(self, client: Client, waited: timedelta = PATIENCE) -> None:
+        self._kinds: Mapping[Kind, TriggerKind] = {
+            Kind.URL: FunctionUrls(client),
+            Kind.MAPPING: Mappings(client, waited),
+            Kind.SUBSCRIPTION: Subscriptions(client),
+            Kind.SCHEDULE: Schedules(client),
+        }
+
+    def there(self, function: str) -> tuple[TriggerThere, ...]:
+        """All that invoke the function, besides buckets."""
+        return tuple(trigger for kind in self._kinds.values() for trigger in kind.there(function))
+
+    def apply(self, function: str, step: TriggerStep) -> None:
+        match step:
+            case TriggerStep(wanted=TriggerSpec() as wanted, there=None):
+                self._kinds[wanted.kind].create(function, wanted)
+            case TriggerStep(wanted=TriggerSpec() as wanted, there=TriggerThere() as there):
+                self._kinds[wanted.kind].update(function, wanted, there)
+            case TriggerStep(wanted=None, there=TriggerThere() as there):
+                self._kinds[there.kind].remove(function, there)
+
+
+class Mappings:
+    """Event source mappings. One that is being deleted counts as gone; whoever makes it anew waits until it is."""
+
+    def __init__(self, client: Client, waited: timedelta) -> None:
+        self._client = client
+        self._waited = waited
+
+    def there(self, function: str) -> Iterator[TriggerThere]:
+        for found in self._client.get(f"{ADMIN}/mappings", function=function)["mappings"]:
+            answer = found["mapping"]
+            if answer["State"] != "Deleting":
+                yield _mapping(answer, found["enabled"])
+
+    def create(self, function: str, wanted: TriggerSpec) -> None:
+        body = {key: value for key, value in wanted.body.items() if value is not None}
+        document = {"FunctionName": function, **conversion.mapping_parameters(wanted.key), **body, **wanted.fixed}
+        self._patiently(lambda: self._client.send("POST", MAPPINGS, document), _CONFLICT, deleting=wanted.key)
+
+    def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None:
+        old = there.body
+        changed = {key: value for key, value in wanted.body.items() if value != old.get(key) and value is not None}
+        path = MAPPINGS + segment(there.id)
+        self._patiently(lambda: self._client.send("PUT", path, changed), _IN_USE)
+
+    def remove(self, function: str, there: TriggerThere) -> None:
+        path = MAPPINGS + segment(there.id)
+        self._patiently(lambda: self._client.call("DELETE", path), _IN_USE)
+
+    def _patiently(self, call: Any, code: str, *, deleting: str = "") -> None:
+        """Try again while the server says that the mapping is changing. Raises ServerRefused, StillInUse."""
+        deadline, pause = time.monotonic() + self._waited.total_seconds(), 0.1
+        while True:
+            try:
+                call()
+                return
+            except ServerRefused as error:
+                if error.code != code or (deleting and not self._is_going(deleting)):
+                    raise
+                if time.monotonic() > deadline:
+                    raise StillInUse(
+                        f"An event source mapping has been changing for {self._waited.total_seconds():g} s: {error}",
+                        "Is there a sources process? `fnrunner mapping ls` shows states, `fnrunner doctor` what runs.",
+                    ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    def _is_going(self, key: str) -> bool:
+        found = self._client.get(f"{ADMIN}/mappings")["mappings"]
+        return any(
+            one["mapping"]["State"] == "Deleting" and conversion.mapping_key(one["mapping"]) == key for one in found
+        )
+
+
+def _mapping(answer: Mapping[str, Any], enabled: bool) -> TriggerThere:
+    defaults = conversion.DEFAULTS[conversion.service_of(answer)]
+    body = {key: answer.get(key, default) for key, default in defaults.items()} | {"Enabled": enabled}
+    fixed = {key: answer[key] for key in ("StartingPosition", "StartingPositionTimestamp") if key in answer}
+    if conversion.GROUP in answer:
+        fixed[conversion.GROUP] = answer[conversion.GROUP]
+    return TriggerThere(Kind.MAPPING, conversion.mapping_key(answer), answer["UUID"], body, fixed)
+
+
+class Schedules:
+    """By name. A schedule of another function that has the name is taken over, as any other property would be."""
+
+    _TOLD = ("expression", "timezone", "input", "description", "enabled", "start", "end", "flexible_window_s")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def there(self, function: str) -> Iterator[TriggerThere]:
+        for found in self._client.get(f"{ADMIN}/schedules", function=function)["schedules"]:
+            body = {key: found[key] for key in self._TOLD}
+            yield TriggerThere(Kind.SCHEDULE, found["name"], found["name"], body)
+
+    def create(self, function: str, wanted: TriggerSpec) -> None:
+        path = f"{ADMIN}/schedules/{segment(wanted.key)}"
+        known = self._client.find(path)
+        if known and known["function"] != function:
+            raise CliError(
+                f"The schedule {wanted.key} is there and invokes {known['function']}",
+                "Give this one another Name, or remove that one with `fnrunner schedule rm`.",
+            )
+        self._client.send("PUT", path, {"function": function, **wanted.body})
+
+    def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None:
+        self._client.send("PUT", f"{ADMIN}/schedules/{segment(wanted.key)}", {"function": function, **wanted.body})
+
+    def remove(self, function: str, there: TriggerThere) -> None:
+        self._client.call("DELETE", f"{ADMIN}/schedules/{segment(there.id)}")
+
+
+class Subscriptions:
+    """By topic."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def there(self, function: str) -> Iterator[TriggerThere]:
+        for found in self._client.get(f"{ADMIN}/subscriptions", function=function)["subscriptions"]:
+            body = {"filter_policy": _canonical(found["filter_policy"]), "filter_scope": found["filter_scope"]}
+            yield TriggerThere(Kind.SUBSCRIPTION, found["topic"], found["id"], body)
+
+    def create(self, function: str, wanted: TriggerSpec) -> None:
+        path = f"{ADMIN}/topics/{segment(wanted.key)}/subscriptions"
+        self._client.send("PUT", path, {"function": function, **wanted.body})
+
+    def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None:
+        self.create(function, wanted)
+
+    def remove(self, function: str, there: TriggerThere) -> None:
+        self._client.call("DELETE", f"{ADMIN}/subscriptions/{segment(there.id)}")
+
+
+def _canonical(policy: str | None) -> str | None:
+    import json
+
+    return None if policy is None else conversion.canonical(json.loads(policy))
+
+
+class FunctionUrls:
+    """A function has one URL, or none."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def there(self, function: str) -> Iterator[TriggerThere]:
+        if (found := self._client.find(url_path(function))) is not None:
+            body = {
+                "AuthType": found["AuthType"],
+                "InvokeMode": found.get("InvokeMode", "BUFFERED"),
+                "Cors": found.get("Cors") or {},
+            }
+            yield TriggerThere(Kind.URL, "", found["FunctionUrl"], body)
+
+    def create(self, function: str, wanted: TriggerSpec) -> None:
+        body = {key: value for key, value in wanted.body.items() if value}
+        self._client.send("POST", url_path(function), body)
+
+    def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None:
+        self._client.send("PUT", url_path(function), dict(wanted.body))
+
+    def remove(self, function: str, there: TriggerThere) -> None:
+        self._client.call("DELETE", url_path(function))

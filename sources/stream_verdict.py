@@ -1,0 +1,68 @@
+"""Whether a stream is still the one that was read before, and what of it is gone: decided from the record that comes first.
+
+Reading goes on at the very position that was read last, so that its record shows what became of the stream:
+
+======================================  ==========================================================================
+the first record there is from there    means
+======================================  ==========================================================================
+that position, the same identity        all is well: it is dropped, and the next one is new
+that position, another identity         the stream was made anew
+the next position                       the last one was dropped after it was read: nothing is missing
+a later position                        those between are gone
+an earlier position                     the stream was made anew
+none                                    nothing follows yet: ask where the stream ends
+======================================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sources.errors import PositionLost
+from sources.stream import After
+
+
+class Verdict(Enum):
+    """SAME: drop the record and go on. NEXT: go on with it. GONE: go on with it, records before it are gone. REMADE: begin
+    with the first."""
+
+    SAME = "same"
+    NEXT = "next"
+    GONE = "gone"
+    REMADE = "remade"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The first record from a position on."""
+
+    position: int
+    identity: str
+
+
+def judge(after: After, seen: Seen) -> Verdict:
+    """What the first record from ``after.position`` on says of the stream.
+
+    >>> judge(After(7, "a"), Seen(7, "a")), judge(After(7, "a"), Seen(7, "b")), judge(After(7, "a"), Seen(9, "c"))
+    (<Verdict.SAME: 'same'>, <Verdict.REMADE: 'remade'>, <Verdict.GONE: 'gone'>)
+    """
+    if seen.position < after.position:
+        return Verdict.REMADE
+    if seen.position > after.position:
+        return Verdict.NEXT if seen.position == after.position + 1 else Verdict.GONE
+    return Verdict.SAME if after.identity in ("", seen.identity) else Verdict.REMADE
+
+
+def loss(after: After, verdict: Verdict, found: int | None) -> PositionLost | None:
+    """What to raise: ``found`` is the position of the first record there is.
+
+    >>> loss(After(7), Verdict.GONE, 12).expected
+    8
+    """
+    match verdict:
+        case Verdict.GONE:
+            return PositionLost(after.position + 1, found)
+        case Verdict.REMADE:
+            return PositionLost(after.position + 1, found, remade=True)
+    return None
