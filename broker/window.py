@@ -48,11 +48,6 @@ class Window:
     def has_room(self) -> bool:
         return self.sent < self._limit
 
-    @property
-    def is_waited_for(self) -> bool:
-        """A reply waits for room."""
-        return bool(self._waiters)
-
     async def room(self) -> None:
         """Return when one more reply may be sent. Raises AskerGone, and whatever :meth:`fail` is given."""
         while not self.has_room and not self.abandoned.is_set():

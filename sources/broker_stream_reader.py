@@ -15,13 +15,13 @@ from enum import Enum
 from typing import Protocol
 
 from broker.broker import Broker, Delivery, Offset, State
-from broker.errors import BrokerError, QueueNotFound, TopologyConflict
+from broker.errors import BrokerError, Closed, QueueNotFound, Unavailable
 from sources import stream_message
 from sources.errors import PositionLost, SourceMissing, SourcesError, SourceUnavailable
 from sources.mapping import StartingPosition
 from sources.stream import After, Begin, Record, Start
 from sources.stream_intake import PREFETCH, StreamIntake
-from sources.stream_verdict import Seen, Verdict, judge, loss
+from sources.stream_verdict import LONGEST_STEP, Seen, Verdict, judge, loss
 
 PATIENCE = timedelta(seconds=1)
 """How long the broker may take to deliver a record that is there."""
@@ -80,7 +80,7 @@ class BrokerStreamReader:
         self._patience_s = patience.total_seconds()
         self._resume: Start | datetime = start
         self._expected: int | None = None
-        self._not_before = start.timestamp if isinstance(start, Begin) else None
+        self._not_before = start.timestamp if isinstance(start, Begin) and start.exact else None
         self._now = clock()
         self._loss: PositionLost | None = None
         self._empty = False
@@ -277,7 +277,7 @@ class BrokerStreamReader:
         records: list[Record] = []
         for index, delivery in enumerate(taken):
             position = _offset(delivery)
-            if self._expected is not None and position != self._expected:
+            if self._expected is not None and not 0 <= position - self._expected < LONGEST_STEP:
                 if position < self._expected:
                     # A loss that showed in no other way: find out which stream this is.
                     await intake.close()
@@ -289,7 +289,7 @@ class BrokerStreamReader:
             record = self._record(position, delivery)
             self._expected = position + 1
             self._resume = After(position, record.identity)
-            if self._not_before is not None and record.arrived < self._not_before:
+            if self._not_before is not None and stream_message.is_before(record.arrived, self._not_before):
                 continue
             self._not_before = None
             records.append(record)
@@ -308,15 +308,20 @@ class BrokerStreamReader:
         )
 
     async def _look_into_gap(self, found: int) -> None:
-        """Offsets that hold the broker's own notes are not delivered; others are missing only if the stream begins later."""
-        expected, self._expected = self._expected, found
+        """Offsets that hold the broker's own notes are not delivered; others are missing only if the stream begins later.
+
+        Until that is known the gap stays, to be looked into again. Raises SourceUnavailable, SourceMissing.
+        """
         first = await self._subscribe("first")
         try:
             await first.news(self._patience_s)
             begins = first.peek()
         finally:
             await first.close()
-        if expected is not None and (begins is None or _offset(begins) > expected):
+        if begins is None:
+            raise SourceUnavailable(f"the broker does not say where the stream {self._stream!r} begins")
+        expected, self._expected = self._expected, found
+        if expected is not None and _offset(begins) - expected >= LONGEST_STEP:
             self._loss = PositionLost(expected, found)
 
 
@@ -334,6 +339,6 @@ def _translated(error: BrokerError, stream: str) -> SourceMissing | SourceUnavai
                 f"the stream {stream!r} does not exist. Create it with `fnrunner stream create`, "
                 "or delete the event source mapping"
             )
-        case TopologyConflict():
-            return SourceMissing(f"{stream!r} is a queue, not a stream: {error}")
-    return SourceUnavailable(f"the stream {stream!r} cannot be read now: {error}")
+        case Unavailable() | Closed():
+            return SourceUnavailable(f"the stream {stream!r} cannot be read now: {error}")
+    return SourceMissing(f"{stream!r} is a queue, not a stream: {error}")

@@ -68,6 +68,25 @@ class DynamoDBRecords:
         event = {**own, **common, **document, "dynamodb": whole}
         return Record(position, key or key_of(change), arrived, event, compact(whole).encode(), identity, traceparent)
 
+    def of_service(self, raw: Mapping[str, Any]) -> Record:
+        """The record that GetRecords gives, as botocore has it: times are datetimes, binary values are bytes."""
+        change = _jsonable(raw["dynamodb"])
+        arrived = raw["dynamodb"]["ApproximateCreationDateTime"].astimezone(UTC)
+        event = {
+            "eventID": raw["eventID"],
+            "eventName": raw["eventName"],
+            "eventVersion": raw.get("eventVersion", EVENT_VERSION),
+            "eventSource": EVENT_SOURCE,
+            "awsRegion": raw.get("awsRegion", self._region),
+            "dynamodb": change,
+            "eventSourceARN": self._arn,
+        }
+        if user := raw.get("userIdentity"):
+            event["userIdentity"] = {"type": user.get("Type"), "principalId": user.get("PrincipalId")}
+        position = int(raw["dynamodb"]["SequenceNumber"])
+        data = compact(change).encode()
+        return Record(position, key_of(change), arrived, event, data, str(raw["eventID"]))
+
 
 def parse(body: bytes) -> dict[str, Any]:
     """The document, with an ``eventName`` and an object ``dynamodb``. Raises Malformed.
@@ -140,6 +159,20 @@ def _created(change: Mapping[str, Any], arrived: datetime) -> datetime:
     if isinstance(stated, int | float) and not isinstance(stated, bool) and 0 <= stated < 2**38:
         return min(datetime.fromtimestamp(stated, UTC), arrived)
     return arrived
+
+
+def _jsonable(value: Any) -> Any:
+    """Binary values in base64, times in whole seconds since 1970."""
+    match value:
+        case bytes():
+            return b64encode(value).decode()
+        case datetime():
+            return int(value.timestamp())
+        case Mapping():
+            return {name: _jsonable(inner) for name, inner in value.items()}
+        case list():
+            return [_jsonable(inner) for inner in value]
+    return value
 
 
 def _id(text: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Protocol
+from uuid import NAMESPACE_OID, uuid5
 
 from sources.mapping import EventSourceMapping
 
@@ -104,10 +106,12 @@ class GivenUp:
 
     @property
     def event_id(self) -> str:
-        """The same each time these records are given up by this mapping."""
-        from uuid import NAMESPACE_OID, uuid5
+        """The same each time these records are given up by this mapping.
 
-        return str(uuid5(NAMESPACE_OID, f"{self.mapping.uuid}/{self.shard}/{self.first}/{self.last}"))
+        The content counts: a stream that was made anew has other records at the same positions.
+        """
+        content = sha256(self.payload).hexdigest()
+        return str(uuid5(NAMESPACE_OID, f"{self.mapping.uuid}/{self.shard}/{self.first}/{self.last}/{content}"))
 
 
 class Letters(Protocol):

@@ -268,7 +268,9 @@ def stored(watch: ScheduleWatch, position: Position, *, paused: bool = False) ->
 
 def restored(watch: ScheduleWatch, document: Mapping[str, Any], since: datetime) -> Position:
     """The position in the document. What is not stored yet, was paused, or has another timetable by now, goes on from
-    ``since``, when the watch became what it is: what it would have fired before is nothing that was missed.
+    ``since``, when the watch became what it is: what it would have fired before is nothing that was missed. It never goes
+    back behind what is stored, since another process may have followed a newer watch already; and what was stored before
+    the watch was made is of another schedule, which had its name.
 
     Raises KeyError, ValueError, TypeError for a document that is none of :func:`stored`.
     """
@@ -278,10 +280,11 @@ def restored(watch: ScheduleWatch, document: Mapping[str, Any], since: datetime)
     runs = tuple((instant(first), instant(last)) for first, last in document["runs"])
     position = Position(instant(document["tick"]), runs)
     if document["plan"] != watch.plan:
-        return Position(since)
-    if document["paused"]:
-        return Position(since, runs)
-    return position
+        position = Position(max(since, position.tick))
+    elif document["paused"]:
+        position = Position(max(since, position.tick), runs)
+    first = beginning(watch, position.tick)
+    return position if first.tick <= position.tick else first
 
 
 def event(watch: ScheduleWatch, tick: datetime, region: str, account: str) -> SourceEvent:

@@ -3,7 +3,7 @@
 ==============  ======================================================================================================
 ``position``    decimal text: everything up to this record is settled. Absent before the first
 ``identity``    that record's identity, empty where the source has none
-``start``       where to begin while there is no position: ``{"at": …, "timestamp": ISO 8601 or null}``
+``start``       where to begin while there is no position: ``{"at": …, "timestamp": ISO 8601 or null, "exact": bool}``
 ``began``       ISO 8601: since when the mapping has worked on this stream
 ``lanes``       what is settled beyond the position: ``[{"factor": n, "positions": [decimal text of each lane]}]``
 ``factor``      how many lanes ``windows`` and ``blocks`` are of
@@ -104,7 +104,8 @@ def document(place: Place) -> dict[str, Any]:
     if place.low is not None:
         return {"position": str(place.low.position), "identity": place.low.identity, **found}
     if place.start is not None:
-        found["start"] = {"at": place.start.at.value, "timestamp": _written(place.start.timestamp)}
+        start = place.start
+        found["start"] = {"at": start.at.value, "timestamp": _written(start.timestamp), "exact": start.exact}
     return found
 
 
@@ -113,7 +114,7 @@ def read(known: Mapping[str, Any]) -> Place:
     position, start = known.get("position"), known.get("start")
     return Place(
         low=None if position is None else After(int(position), known.get("identity", "")),
-        start=Begin(StartingPosition(start["at"]), _moment(start.get("timestamp"))) if start else None,
+        start=_begin(start) if start else None,
         began=_moment(known.get("began")),
         settled=tuple(Settled(each["factor"], tuple(map(int, each["positions"]))) for each in known.get("lanes", ())),
         factor=known.get("factor", 1),
@@ -182,11 +183,15 @@ def first_start(mapping: EventSourceMapping, siblings: Sequence[Place], now: dat
     at = mapping.starting_position or StartingPosition.TRIM_HORIZON
     began = min((sibling.began for sibling in siblings if sibling.began is not None), default=now)
     if at is StartingPosition.LATEST and (now - began).total_seconds() > _TOGETHER_S:
-        return Begin(StartingPosition.AT_TIMESTAMP, began)
+        return Begin(StartingPosition.AT_TIMESTAMP, began, exact=False)
     return Begin(at, mapping.starting_timestamp)
 
 
 _TOGETHER_S = 10
+
+
+def _begin(start: Mapping[str, Any]) -> Begin:
+    return Begin(StartingPosition(start["at"]), _moment(start.get("timestamp")), start.get("exact", True))
 
 
 def _written(moment: datetime | None) -> str | None:

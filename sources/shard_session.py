@@ -217,7 +217,7 @@ class ShardSession:
             reader = await self.stream.open(self.shard, Begin(StartingPosition.TRIM_HORIZON))
         try:
             if isinstance(start, Begin) and start.at is StartingPosition.LATEST:
-                self._place = replace(self._place, start=Begin(StartingPosition.AT_TIMESTAMP, began))
+                self._place = replace(self._place, start=Begin(StartingPosition.AT_TIMESTAMP, began, exact=False))
             if self._place.began is None or isinstance(start, Begin):
                 self._place = replace(self._place, began=self._place.began or began)
                 await self.save()

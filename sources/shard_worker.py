@@ -98,6 +98,7 @@ class ShardWorker:
         self.signs.held = claim is not None
         if claim is None:
             self._owned = True
+            self.signs.source = ""  # whoever has it says what is wrong with it
             self.settled.set()
         return claim
 

@@ -58,10 +58,15 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Nothing is stored: where the mapping says. ``timestamp`` only with AT_TIMESTAMP."""
+    """Nothing is stored: where the mapping says. ``timestamp`` only with AT_TIMESTAMP.
+
+    ``exact`` False: what counts is when the source took a record, whatever its publisher says of its time, and some that
+    came just before may be among them. So begins again who began with LATEST: nothing that came since is passed over.
+    """
 
     at: StartingPosition
     timestamp: datetime | None = None
+    exact: bool = True
 
 
 Start = After | Begin

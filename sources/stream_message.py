@@ -68,6 +68,17 @@ def arrived(message: Message, now: datetime) -> datetime:
     return now if time is None else min(time, now)
 
 
+def is_before(arrived: datetime, moment: datetime) -> bool:
+    """Whether a record of that time came before the moment. A time in whole seconds may mean any moment of its second:
+    passing over too few repeats a record, passing over too many would lose one.
+
+    >>> half_past = datetime(2026, 1, 1, 0, 0, 5, 500_000, tzinfo=UTC)
+    >>> [is_before(half_past.replace(second=s, microsecond=us), half_past) for s, us in ((4, 0), (5, 0), (5, 400_000))]
+    [True, False, True]
+    """
+    return arrived < (moment if arrived.microsecond else moment.replace(microsecond=0))
+
+
 def identity(message: Message) -> str:
     """A digest of the body and the message id: 16 hexadecimal digits.
 

@@ -171,8 +171,10 @@ class StreamPoller:
                     worker.look()
                 await self._sleep(LOOK_EVERY)
         finally:
-            await self._end_workers()
-            await stream.close()
+            try:
+                await self._end_workers()
+            finally:
+                await stream.close()
 
     async def _list(self, stream: Stream) -> bool:
         """Begin with new shards, end with those that are gone. False when the source does not say."""

@@ -7,11 +7,14 @@ the first record there is from there    means
 ======================================  ==========================================================================
 that position, the same identity        all is well: it is dropped, and the next one is new
 that position, another identity         the stream was made anew
-the next position                       the last one was dropped after it was read: nothing is missing
+the next position, or the one after it  the last one was dropped after it was read: nothing is missing
 a later position                        those between are gone
 an earlier position                     the stream was made anew
 none                                    nothing follows yet: ask where the stream ends
 ======================================  ==========================================================================
+
+RabbitMQ leaves out one number where it begins a new segment, and retention drops whole segments: what is left then begins
+two behind the last one that was dropped, and nothing is missing between.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from enum import Enum
 
 from sources.errors import PositionLost
 from sources.stream import After
+
+LONGEST_STEP = 2
+"""From one record to the next one, when none is missing. Source: the contract of :mod:`broker.broker`, Streams."""
 
 
 class Verdict(Enum):
@@ -44,13 +50,15 @@ class Seen:
 def judge(after: After, seen: Seen) -> Verdict:
     """What the first record from ``after.position`` on says of the stream.
 
-    >>> judge(After(7, "a"), Seen(7, "a")), judge(After(7, "a"), Seen(7, "b")), judge(After(7, "a"), Seen(9, "c"))
+    >>> judge(After(7, "a"), Seen(7, "a")), judge(After(7, "a"), Seen(7, "b")), judge(After(7, "a"), Seen(10, "c"))
     (<Verdict.SAME: 'same'>, <Verdict.REMADE: 'remade'>, <Verdict.GONE: 'gone'>)
+    >>> judge(After(7, "a"), Seen(8, "b")), judge(After(7, "a"), Seen(9, "c"))
+    (<Verdict.NEXT: 'next'>, <Verdict.NEXT: 'next'>)
     """
     if seen.position < after.position:
         return Verdict.REMADE
     if seen.position > after.position:
-        return Verdict.NEXT if seen.position == after.position + 1 else Verdict.GONE
+        return Verdict.NEXT if seen.position <= after.position + LONGEST_STEP else Verdict.GONE
     return Verdict.SAME if after.identity in ("", seen.identity) else Verdict.REMADE
 
 

@@ -92,7 +92,10 @@ def api_of(api: str, region: str, base_url: str) -> str:
 
 def _written(name: str, path: str, base_url: str) -> str:
     scheme, _, host = base_url.partition("://")
+    try:
+        port = urlsplit(f"//{host}").port
+    except ValueError:
+        port = None  # clients may write anything into a Host header
     if not local_host(host):
         return f"{scheme}://{host}{path}"
-    port = urlsplit(f"//{host}").port
     return f"{scheme}://{name}:{port}/" if port else f"{scheme}://{name}/"

@@ -22,6 +22,9 @@ from sources.http.request import Request
 
 log = logging.getLogger(__name__)
 
+LARGE_BYTES = 256 * 1024
+"""A larger answer is read in a thread: it may take a second, and everybody else would wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class HttpCall:
@@ -72,10 +75,17 @@ async def buffered(front: Front, call: HttpCall, send: Send) -> None:
         xray, request_id = result.xray, result.request_id
         if result.function_error:
             raise Failed(result.function_error)
-        response = mapping.of_answer(result.payload)
+        response = await _read(result.payload)
     except Exception as error:  # the one border: clients are told the little that is theirs to know
         response = refusal(call, error, request_id)
     await send_response(send, call.finish(response), call.request.method, request_id, xray)
+
+
+async def _read(payload: bytes) -> mapping.Response:
+    """What the answer means. Raises InvalidAnswer."""
+    if len(payload) <= LARGE_BYTES:
+        return mapping.of_answer(payload)
+    return await asyncio.to_thread(mapping.of_answer, payload)
 
 
 async def streamed(front: Front, call: HttpCall, receive: Receive, send: Send) -> None:

@@ -139,3 +139,5 @@ async def _disconnected(receive: Receive) -> None:
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait((task,))
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("what was ended, or has ended, failed", exc_info=error)

@@ -48,6 +48,7 @@ class Connection(HttpToolsProtocol):
         self._progress = 0
         self._without_progress = 0
         self._refusal = b""
+        self._served: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -58,6 +59,9 @@ class Connection(HttpToolsProtocol):
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        if (served := self._served) is not None and not served.response_complete:
+            # uvicorn tells the last request only, which may be one that waits behind this
+            pass
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -111,6 +115,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(self._refusal or b"400 Bad Request")
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
         old = cycle.scope["http_version"] == "1.0"
         served: Any = _ending_with_the_connection(app, cycle) if old else app
         super()._start_asgi_task(cycle, served)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from fnrunner.catalogue import Catalogue, triggers
+from fnrunner.catalogue import Catalogue, positions, triggers
 from fnrunner.catalogue.errors import NotFound
 from sources.errors import ClaimLost
 from sources.mapping import EventSourceMapping
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class MappingStates:
-    """``tell`` is called often, with every mapping and why some of them do not work."""
+    """``tell`` is called often, with every mapping as its poller follows it, and why some of them do not work."""
 
     def __init__(self, catalogue: Catalogue, claims: Claims) -> None:
         self._catalogue = catalogue
@@ -54,7 +54,7 @@ class MappingStates:
             return claim
         self._held.pop(uuid, None)
         self._told.pop(uuid, None)
-        if (claim := await self._claims.acquire(f"esm-state:{uuid}")) is not None:
+        if (claim := await self._claims.acquire(positions.state_name(uuid))) is not None:
             self._held[uuid] = claim
         return claim
 
@@ -67,16 +67,21 @@ class MappingStates:
             self._told[uuid] = document
 
     async def _delete(self, uuid: str) -> None:
-        for prefix in (f"esm:{uuid}:", f"esm-rewind:{uuid}"):
-            await self._claims.forget(prefix)
+        await self._forget_positions(uuid)
         try:
             await self._catalogue.change_triggers(
                 lambda connection: triggers.remove(connection, EventSourceMapping, uuid)
             )
         except NotFound:
             log.info("event source mapping %s has been removed by somebody else", uuid)
+        # once more: who did not know yet that it is over may have taken a claim meanwhile
+        await self._forget_positions(uuid)
         await self._let_go(uuid)
-        await self._claims.forget(f"esm-state:{uuid}")
+        await self._claims.forget(positions.state_name(uuid))
+
+    async def _forget_positions(self, uuid: str) -> None:
+        for prefix in (positions.shard_prefix(uuid), positions.rewind_name(uuid)):
+            await self._claims.forget(prefix)
 
     async def _let_go(self, uuid: str) -> None:
         self._told.pop(uuid, None)

@@ -82,7 +82,7 @@ class SourcesRole:
             "schedule",
             configuration=watch_of,
             make=lambda wanted: self._adapters["schedule"].make(watch_of(wanted), self._services),
-            gone=lambda name: self._claims.forget(schedule.claim_name(name)),
+            gone=lambda name: schedule.forget(name, self._services),
             remedy="Correct the schedule",
         )
         self._topics: Kept[TopicSubscription] = Kept(
@@ -133,24 +133,32 @@ class SourcesRole:
 
     async def _follow(self) -> None:
         snapshot = self._parts.catalogue.snapshot
-        await self._buckets.follow({bucket.name: bucket for bucket in snapshot.buckets})
-        wanted = {
-            uuid: mapping for uuid, mapping in snapshot.of_type(EventSourceMapping).items() if not mapping.deleting
-        }
-        await self._mappings.follow(wanted)
-        await self._schedules.follow(snapshot.of_type(Schedule))
-        await self._topics.follow(snapshot.of_type(TopicSubscription))
+        mappings = snapshot.of_type(EventSourceMapping)
+        await asyncio.gather(
+            self._buckets.follow({bucket.name: bucket for bucket in snapshot.buckets}),
+            self._mappings.follow({uuid: mapping for uuid, mapping in mappings.items() if not mapping.deleting}),
+            self._schedules.follow(snapshot.of_type(Schedule)),
+            self._topics.follow(snapshot.of_type(TopicSubscription)),
+        )
 
     async def _tell_for_ever(self) -> None:
         while True:
-            mappings = self._parts.catalogue.snapshot.of_type(EventSourceMapping)
             try:
-                await self._states.tell(mappings, self._mappings.refused)
+                await self._states.tell(self._to_be_told(), self._mappings.refused)
             except (CheckpointsUnavailable, StoreError) as error:
                 log.warning("the states of event source mappings cannot be told now: %s", error)
             except Exception:
                 log.exception("the states of event source mappings cannot be told")
             await asyncio.sleep(TELL_EVERY.total_seconds())
+
+    def _to_be_told(self) -> Mapping[str, EventSourceMapping]:
+        """Each mapping as its poller follows it, and those that are to go. Of one that still starts, nothing is told."""
+        mappings, followed = self._parts.catalogue.snapshot.of_type(EventSourceMapping), self._mappings.followed
+        return {
+            uuid: mapping if mapping.deleting else followed[uuid]
+            for uuid, mapping in mappings.items()
+            if mapping.deleting or uuid in followed
+        }
 
     def _poller(self, mapping: EventSourceMapping) -> Source:
         adapter = registry.adapter_of(mapping, self._services)

@@ -53,7 +53,7 @@ class CredentialsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: tuple[int, int, int, int] | None = None
         self._known: Mapping[str, Credential] = {}
 
     def find(self, access_key: str) -> Credential | None:
@@ -64,7 +64,8 @@ class CredentialsFile:
     def _refresh(self) -> None:
         try:
             status = self.path.stat()
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+            # the time of the inode tells of a new owner or mode as well: what could not be read may be readable now
+            stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
         except OSError:
             self._stamp, self._known = None, {}
             return

@@ -36,6 +36,9 @@ PRESIGNED_SKEW = timedelta(minutes=15)
 """How far in the future a presigned URL's date may be."""
 
 MAX_EXPIRES = timedelta(days=7)
+MAX_SIGNED_HEADERS = 200
+"""More than any client has; whoever has not shown a key yet must not cost more than this."""
+
 _TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _QUERY_FIELDS = ("X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature")
@@ -226,8 +229,11 @@ def _claims(
         raise Incomplete("Date must be in ISO-8601 'basic format', such as 20150830T123600Z") from error
     if not _SIGNATURE.fullmatch(signature):
         raise Mismatch
+    names = tuple(headers.split(";", MAX_SIGNED_HEADERS))
+    if len(names) > MAX_SIGNED_HEADERS:
+        raise Incomplete(f"There are more than {MAX_SIGNED_HEADERS} SignedHeaders.")
     key, date, region, service, _ = scope
-    return Claims(key, date, region, service, timestamp, tuple(headers.split(";")), signature, query, token, expires)
+    return Claims(key, date, region, service, timestamp, names, signature, query, token, expires)
 
 
 def _check_algorithm(algorithm: str) -> None:
@@ -236,10 +242,11 @@ def _check_algorithm(algorithm: str) -> None:
 
 
 def _check_headers(request: Request, claims: Claims) -> None:
-    if "host" not in claims.signed_headers:
+    signed = frozenset(claims.signed_headers)
+    if "host" not in signed:
         raise SignatureRefused("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
     for name in sorted({name for name, _ in request.headers if name.startswith("x-amz-")}):
-        if name not in claims.signed_headers:
+        if name not in signed:
             raise SignatureRefused(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
 
 
@@ -255,12 +262,14 @@ class _Signer(SigV4Auth):  # type: ignore[misc]
 
 
 def _signature(request: Request, claims: Claims, credential: Credential, digest: str) -> str:
+    given: dict[str, list[str]] = {}
+    for name, value in request.headers:
+        given.setdefault(name, []).append(value)
     signed = HTTPHeaders()
     for name in claims.signed_headers:
-        values = request.values(name)
-        if not values:
+        if name not in given:
             raise Mismatch  # it was taken away on the way
-        for value in values:
+        for value in given[name]:
             signed.add_header(name, value)
     # the URL's host is not looked at: the Host header is among what is signed
     url = f"https://host{request.raw_path}" + (f"?{claims.query}" if claims.query else "")

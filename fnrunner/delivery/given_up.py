@@ -91,7 +91,8 @@ class PollerLetters:
 def document(given_up: GivenUp, function_arn: str, now_ms: int) -> dict[str, Any]:
     """The record that an on-failure destination gets: metadata only, besides the poison report.
 
-    Source: Lambda, retaining discarded batches. ``functionError`` is null where a partial response named the records.
+    Source: Lambda, retaining discarded batches. ``functionError`` is null where a partial response named the records;
+    what grew too old has no ``responseContext``.
     """
     result = given_up.result
     context = {
@@ -101,7 +102,7 @@ def document(given_up: GivenUp, function_arn: str, now_ms: int) -> dict[str, Any
         "approximateInvokeCount": given_up.attempts,
     }
     record: dict[str, Any] = {"requestContext": context}
-    if result is not None:
+    if result is not None and given_up.condition != "RecordAgeExceeded":
         crashed = isinstance(result, Crashed)
         record["responseContext"] = {
             "statusCode": 500 if crashed else 200,

@@ -25,7 +25,8 @@ Headers = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_SPACE = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|[ \t\r\n]+')
+_SPACE = re.compile(r'("[^"\\]*+(?:\\.[^"\\]*+)*+")|[ \t\r\n]+')
+"""Nothing is tried twice: a text of many escapes would cost a hundred times its size in places to go back to."""
 _REMAPPED = frozenset((
     "connection", "content-length", "date", "keep-alive", "proxy-authenticate", "proxy-connection", "server", "te",
     "trailer", "transfer-encoding", "upgrade", "www-authenticate",

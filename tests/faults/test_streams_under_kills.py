@@ -68,11 +68,14 @@ def kinds(count: int) -> list[str]:
 
 
 def put(installation: Installation, records: list[dict[str, Any]]) -> None:
-    for start in range(0, len(records), 500):
+    """In forty portions over twenty seconds, so that processes are killed while records come."""
+    portion = max(1, len(records) // 40)
+    for start in range(0, len(records), portion):
         answer = installation.http.post(
-            "/fnrunner/v1/streams/readings/records", json={"records": records[start : start + 500]}
+            "/fnrunner/v1/streams/readings/records", json={"records": records[start : start + portion]}
         )
         assert answer.status_code == 200, answer.text
+        time.sleep(0.5)
 
 
 class Killer(threading.Thread):

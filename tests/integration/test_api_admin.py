@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from sqlalchemy import insert, select
 from broker import names
 from broker.envelope import Attempt, Envelope, encode
 from broker.topology import function_queues
-from fnrunner.api.admin.queue import check_visibility
-from fnrunner.api.errors import InvalidParameter
 from fnrunner.catalogue.queues import attributes_of
 from fnrunner.delivery.ledger import Ledger
 from fnrunner.delivery.record import AcceptedEvent, AttemptRecord, LogChunk
@@ -177,14 +175,6 @@ def test_purging_drops_what_waits(client: httpx.Client) -> None:
     assert client.get("/queues/full").json()["ready"] == 0
     assert error_of(client.post("/queues/fnrunner.v1.events.f/purge", json={}))[0] == 400
     assert error_of(client.post("/queues/nowhere/purge", json={}))[0] == 404
-
-
-def test_a_visibility_timeout_is_not_below_the_functions_timeout(client: httpx.Client, server: ApiServer) -> None:
-    client.put("/queues/short", json={"visibility_timeout_s": 60}).raise_for_status()
-    server.run(check_visibility(server.services.store, "short", timedelta(seconds=60)))
-    with pytest.raises(InvalidParameter) as refused:
-        server.run(check_visibility(server.services.store, "short", timedelta(seconds=120)))
-    assert str(refused.value) == "Queue visibility timeout: 60 seconds is less than Function timeout: 120 seconds"
 
 
 def test_a_queue_that_is_not_there_says_how_to_make_it(client: httpx.Client) -> None:

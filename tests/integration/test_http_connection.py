@@ -262,6 +262,41 @@ async def test_an_error_of_a_following_request_does_not_look_like_an_answer_to_t
     assert found in (b"", b"reset")
 
 
+async def test_an_error_within_a_following_request_does_not_end_up_in_the_answer_to_the_first() -> None:
+    gate = asyncio.Event()
+
+    async def streams(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await gate.wait()
+
+    async with serving(streams, protocol=Connection) as (port, _), connected(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"first\r\n")
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
+        assert await all_of(reader) in (b"", b"reset")
+        gate.set()
+
+
+async def test_a_request_hears_that_its_client_left_though_another_waits_behind_it() -> None:
+    async def streams(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        left = asyncio.ensure_future(receive())
+        while not left.done():
+            await send({"type": "http.response.body", "body": b"more" * 10_000, "more_body": True})
+            await asyncio.wait((left,), timeout=0.01)
+        scope["state"]["gone"].set()
+
+    async with serving(streams, protocol=Connection) as (port, gone):
+        async with connected(port) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"more")
+            writer.transport.abort()
+        async with asyncio.timeout(PLENTY_S):
+            await gone.wait()
+
+
 async def test_a_response_that_nobody_takes_ends_the_connection() -> None:
     ended = asyncio.Event()
 

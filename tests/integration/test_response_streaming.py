@@ -230,12 +230,11 @@ def test_a_client_that_goes_before_the_first_piece_ends_the_function_too(running
     running.deploy("silent", SOURCE, Timeout=60)
 
     def log() -> str:
-        return "".join(line["text"] for line in running.admin("functions/silent/logs")["events"])
+        return "".join(line["text"] for line in running.admin("functions/silent/logs")["lines"])
 
-    connection = stalled(running, {"do": "silent"}, "silent")
-    eventually(lambda: "it runs" in log())
-    connection.close()
-    eventually(lambda: "Error Type: Runtime.ClientDisconnected" in log(), within_s=30)
+    with closing(stalled(running, {"do": "silent"}, "silent")):
+        eventually(lambda: "it runs" in log())
+    eventually(lambda: "Runtime.ClientDisconnected" in log(), within_s=30)
     assert running.call("silent", {"do": "plain"}) == (200, "", {"plain": True})
 
 

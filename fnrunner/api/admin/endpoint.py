@@ -174,7 +174,7 @@ def answer(document: Any, status: int = 200) -> Response:
 def field(document: dict[str, Any], name: str, kind: type | tuple[type, ...], takes: str, default: Any = None) -> Any:
     """A member of a JSON body. A default of None makes it required. Raises InvalidRequestContent."""
     value = document.get(name, default)
-    if value is None or not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+    if value is None or not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InvalidRequestContent(f"{name} takes {takes}")
     return value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from starlette.background import BackgroundTask
@@ -21,10 +21,9 @@ from broker.message import Message
 from broker.topology import Queue, Topology
 from fnrunner.api.admin import created
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, field, only
+from fnrunner.api.admin.header import check_headers, check_short
 from fnrunner.api.body import blob
 from fnrunner.api.errors import ClientGone, InvalidParameter, InvalidRequestContent
-from fnrunner.catalogue.queues import attributes_of
-from fnrunner.store.engine import Store
 from sources import queue_attributes
 from sources.errors import Misconfigured
 from sources.queue_attributes import QueueAttributes
@@ -75,19 +74,6 @@ async def _check_dead_letter_queue(ask: Ask, name: str, attributes: QueueAttribu
         raise InvalidParameter(
             f"the dead-letter queue {dead} does not exist: create it first, with `fnrunner queue create {dead}`"
         ) from error
-
-
-async def check_visibility(store: Store, queue: str, function_timeout: timedelta) -> None:
-    """For whoever makes an event source mapping of a queue here. Raises InvalidParameter, CheckpointsUnavailable.
-
-    Source: Lambda API; a message whose visibility timeout ends while the function runs would be handled twice.
-    """
-    visibility = (await attributes_of(store, queue)).visibility_timeout
-    if visibility < function_timeout:
-        raise InvalidParameter(
-            f"Queue visibility timeout: {visibility.total_seconds():.0f} seconds is less than Function timeout: "
-            f"{function_timeout.total_seconds():.0f} seconds"
-        )
 
 
 async def every(ask: Ask) -> Response:
@@ -149,13 +135,18 @@ def _message(item: Any, index: int, now: datetime) -> Message:
     headers = field(item, "headers", dict, "an object of strings", {})
     if not all(isinstance(value, str) for value in headers.values()):
         raise InvalidRequestContent(f"messages[{index}].headers takes an object of strings")
+    check_headers(headers, f"messages[{index}].headers")
     return Message(
         blob(item["body_base64"], "body_base64") if "body_base64" in item else _text(item["body"], index),
-        message_id=field(item, "message_id", str, "a string", str(uuid.uuid4())),
+        message_id=_short(item, "message_id", index, str(uuid.uuid4())),
         headers={TIMESTAMP: round(now.timestamp() * 1000), **headers},
         timestamp=now,
-        content_type=field(item, "content_type", str, "a string", "") or None,
+        content_type=_short(item, "content_type", index, "") or None,
     )
+
+
+def _short(item: dict[str, Any], name: str, index: int, default: str) -> str:
+    return check_short(field(item, name, str, "a string", default), f"messages[{index}].{name}")
 
 
 def _text(body: Any, index: int) -> bytes:

@@ -19,6 +19,7 @@ from broker.message import Message
 from broker.topology import Exchange, ExchangeKind, Topology
 from fnrunner.api.admin import created
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, field, only
+from fnrunner.api.admin.header import check_headers
 from fnrunner.api.errors import InvalidParameter, InvalidRequestContent, ResourceNotFound
 from fnrunner.api.reference import derive, existing_qualifier
 from fnrunner.catalogue import subscription as rules
@@ -90,6 +91,7 @@ def _message(document: dict[str, Any]) -> Message:
         if not isinstance(value, str | int | float) or isinstance(value, bool):
             raise InvalidRequestContent(f"attributes.{name[:64]} takes a string or a number")
         headers[name] = value
+    check_headers(headers, "attributes")
     subject = field(document, "subject", str, "a string", "")
     if subject:
         headers["subject"] = subject

@@ -52,7 +52,7 @@ def whole_or_minus_one(low: int, high: int) -> Reader:
 
 def seconds(node: Node, where: str, faults: Faults) -> float | None:
     """Epoch seconds."""
-    read: str | None = text(r"\d{1,12}(\.\d{1,9})?", takes="a time in epoch seconds")(node, where, faults)
+    read: str | None = text(r"\d{1,12}(\.\d{1,6})?", takes="a time in epoch seconds")(node, where, faults)
     return None if read is None else float(read)
 
 
@@ -130,13 +130,47 @@ def expression(*kinds: str) -> Reader:
 
 
 def moment(node: Node, where: str, faults: Faults) -> str | None:
-    from datetime import datetime
+    """A time in UTC, as the server tells it; one without an offset is UTC already."""
+    from datetime import UTC, datetime
 
     try:
-        return datetime.fromisoformat(node.text).isoformat() if node.is_scalar else None
-    except ValueError:
+        read = datetime.fromisoformat(node.text)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
         faults.add(node.line, where, f"is {node.kind}: it takes a time such as 2030-01-31T12:00:00Z")
         return None
+
+
+def flexible_window(node: Node, where: str, faults: Faults) -> dict[str, Any]:
+    """A window that is flexible has a length, and no other has."""
+    inner = section({"Mode": one_of("OFF", "FLEXIBLE"), "MaximumWindowInMinutes": whole(1, 1440)}, required=("Mode",))
+    values: dict[str, Any] = inner(node, where, faults)
+    mode, minutes = values.get("Mode"), "MaximumWindowInMinutes" in values
+    if mode == "FLEXIBLE" and not minutes:
+        faults.add(node.line, where, "has no MaximumWindowInMinutes, which the Mode FLEXIBLE needs")
+    if mode == "OFF" and minutes:
+        faults.add(node.line, f"{where}.MaximumWindowInMinutes", "has no effect with the Mode OFF: leave it out")
+    return values
+
+
+def http_route(node: Node, where: str, faults: Faults) -> dict[str, Any]:
+    """A route; one without a path takes everything, so that it cannot name a method."""
+    values: dict[str, Any] = section(
+        {
+            "ApiId": text(takes="an API, as !Ref gives it"),
+            "Method": _METHOD,
+            "Path": text(r"/.*|\$default", takes="a path that begins with /"),
+            "PayloadFormatVersion": one_of("2.0"),
+            "TimeoutInMillis": whole(50, 30_000),
+        }
+    )(node, where, faults)
+    method = str(values.get("Method") or "ANY").upper()
+    if method not in ("ANY", "*") and values.get("Path", "$default") == "$default":
+        what = (
+            f"is {method}, but the route has no Path of its own and takes every method: give it a Path, or leave it out"
+        )
+        faults.add(node.entries()["Method"].line, f"{where}.Method", what)
+    return values
 
 
 def on_failure(node: Node, where: str, faults: Faults) -> dict[str, Any]:
@@ -233,9 +267,7 @@ TYPES: Mapping[str, Reader] = {
         {
             "ScheduleExpression": expression("rate", "cron", "at"),
             "ScheduleExpressionTimezone": text(takes="a time zone such as Europe/Berlin"),
-            "FlexibleTimeWindow": section(
-                {"Mode": one_of("OFF", "FLEXIBLE"), "MaximumWindowInMinutes": whole(1, 1440)}, required=("Mode",)
-            ),
+            "FlexibleTimeWindow": flexible_window,
             "Name": _NAME,
             "GroupName": one_of("default"),
             "Description": text(),
@@ -246,15 +278,7 @@ TYPES: Mapping[str, Reader] = {
         },
         required=("ScheduleExpression",),
     ),
-    "HttpApi": section(
-        {
-            "ApiId": text(takes="an API, as !Ref gives it"),
-            "Method": _METHOD,
-            "Path": text(r"/.*|\$default", takes="a path that begins with /"),
-            "PayloadFormatVersion": one_of("2.0"),
-            "TimeoutInMillis": whole(50, 30_000),
-        }
-    ),
+    "HttpApi": http_route,
 }  # fmt: skip
 
 

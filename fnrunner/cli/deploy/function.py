@@ -135,7 +135,8 @@ def _event_invoke(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _url(given: Mapping[str, Any] | None) -> tuple[TriggerSpec, ...]:
     if not given:
         return ()
-    cors = {key: value for key, value in (given.get("Cors") or {}).items() if value is not None}
+    # what is off is not told by the server either
+    cors = {key: value for key, value in (given.get("Cors") or {}).items() if value}
     body = {"AuthType": given.get("AuthType"), "InvokeMode": given.get("InvokeMode") or "BUFFERED", "Cors": cors}
     return (TriggerSpec(Kind.URL, "FunctionUrl", "", body),)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import stat
@@ -143,23 +144,29 @@ def test_nobody_is_made_twice_or_in_a_broken_file(tmp_path: Path) -> None:
         create(tmp_path, "bob")
 
 
-def test_users_that_are_made_at_once_are_each_there_once(tmp_path: Path) -> None:
+def test_a_user_is_made_after_whoever_is_at_the_file(tmp_path: Path) -> None:
     path = tmp_path / "credentials"
-    made: list[str] = []
-    start = threading.Barrier(16)
-
-    def make(user: str) -> None:
-        start.wait()
-        try:
-            made.append(create(path, user).user)
-        except UserExists:
-            pass
-
-    threads = [threading.Thread(target=make, args=(f"user{number // 8}",)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    create(path, "alice")
+    with path.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        late = threading.Thread(target=create, args=(path, "bob"))
+        late.start()
+        late.join(0.2)
+        assert late.is_alive()
+        other.write("# a remark\n")
+    late.join(30)
     found, problems = parse(path.read_text())
-    assert (sorted(credential.user for credential in found.values()), problems) == (["user0", "user1"], [])
-    assert sorted(made) == ["user0", "user1"]
+    assert (sorted(credential.user for credential in found.values()), problems) == (["alice", "bob"], [])
+
+
+def test_a_change_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "credentials"
+    file = CredentialsFile(path)
+    write(path, ALICE)
+    before = path.stat()
+    assert file.find("AKIAALICE") is not None
+    path.write_text(ALICE.replace("AKIAALICE", "AKIAANEW0"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert file.find("AKIAALICE") is None
+    assert file.find("AKIAANEW0") is not None

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from fnrunner.auth.credentials import Credential
 from fnrunner.auth.sigv4 import (
+    MAX_SIGNED_HEADERS,
     Incomplete,
     Mismatch,
     SignatureRefused,
@@ -339,3 +340,10 @@ def test_no_authorization_is_worse_than_refused(value: str, query: str) -> None:
         except SignatureRefused:
             continue
         raise AssertionError(request)
+
+
+def test_signed_headers_are_few_enough_to_be_looked_at() -> None:
+    names = {f"x-amz-{number}": "1" for number in range(MAX_SIGNED_HEADERS - 3)}
+    assert verify(signed(headers=names)) is ALICE
+    with pytest.raises(Incomplete, match="more than 200"):
+        claims_of(signed(headers={**names, "x-amz-one": "1", "x-amz-more": "1"}))

@@ -80,12 +80,13 @@ async def test_a_failure_ends_waiting_but_not_the_window() -> None:
     await window.room()
 
 
-async def test_whoever_is_cancelled_while_waiting_is_forgotten() -> None:
+async def test_whoever_is_cancelled_while_waiting_takes_no_room() -> None:
     window = Window(1)
     window.sent = 1
-    waiting = asyncio.create_task(window.room())
+    waiting, other = (asyncio.create_task(window.room()) for _ in range(2))
     await asyncio.sleep(0)
-    assert window.is_waited_for
     waiting.cancel()
     await asyncio.wait((waiting,))
-    assert not window.is_waited_for
+    window.allow(1)
+    await other
+    assert waiting.cancelled()

@@ -280,6 +280,14 @@ def scheduled(more: str) -> str:
         ("E: {Type: Schedule, Properties: {Schedule: rate(1 day), RetryPolicy: {}}}", "RetryPolicy is not supported"),
         (scheduled("GroupName: g"), "GroupName is 'g': it takes default"),
         (scheduled("StartDate: soon"), "it takes a time such as"),
+        (scheduled("EndDate: [2030-01-01T00:00:00Z]"), "EndDate is a list: it takes a time such as"),
+        (
+            scheduled("FlexibleTimeWindow: {Mode: FLEXIBLE}"),
+            "has no MaximumWindowInMinutes, which the Mode FLEXIBLE needs",
+        ),
+        (scheduled("FlexibleTimeWindow: {Mode: 'OFF', MaximumWindowInMinutes: 5}"), "has no effect with the Mode OFF"),
+        ("E: {Type: HttpApi, Properties: {Method: get}}", "Method is GET, but the route has no Path of its own"),
+        ("E: {Type: HttpApi, Properties: {Method: get, Path: $default}}", "Method is GET, but the route has no Path"),
         ("E: {Type: HttpApi, Properties: {Auth: {}}}", "Auth is not supported"),
         ("E: {Type: HttpApi, Properties: {PayloadFormatVersion: '1.0'}}", "it takes 2.0"),
         ("E: {Type: HttpApi, Properties: {ApiId: other}}", "names the API other, which is no AWS::Serverless::HttpApi"),
@@ -331,3 +339,15 @@ EXAMPLES = sorted((FOLDER.parents[2] / "examples").glob("*/template.yaml"))
 @pytest.mark.parametrize("file", EXAMPLES, ids=[file.parent.name for file in EXAMPLES])
 def test_the_templates_of_the_examples_can_be_read(file: Path) -> None:
     assert read_template(file.read_text(), Situation(file)).functions
+
+
+@pytest.mark.parametrize("written", ["2030-01-31T12:00:00", "2030-01-31T14:00:00+02:00", "2030-01-31T12:00:00Z"])
+def test_times_are_compared_as_the_server_tells_them(written: str) -> None:
+    assert only(scheduled(f"StartDate: '{written}'")).body["start"] == "2030-01-31T12:00:00+00:00"
+
+
+def test_cross_origin_rules_that_are_off_are_as_good_as_absent() -> None:
+    cors = "{AllowOrigins: [https://a.example], AllowCredentials: false, MaxAge: 0}"
+    (function,) = read(HEAD + f"      FunctionUrlConfig: {{AuthType: NONE, Cors: {cors}}}\n").functions
+    assert function.triggers is not None
+    assert function.triggers[0].body["Cors"] == {"AllowOrigins": ["https://a.example"]}

@@ -155,10 +155,11 @@ async def test_an_event_too_large_for_an_envelope_keeps_all_its_bytes(
     letters: PollerLetters, broker: RecordingBroker
 ) -> None:
     payload = b"[" + b" " * SYNC_LIMIT_BYTES + b"]"
-    await letters.give_up(replace(GIVEN_UP, payload=payload, condition="InvokePayloadTooLarge", result=None))
+    large = replace(GIVEN_UP, payload=payload, condition="InvokePayloadTooLarge", result=None)
+    await letters.give_up(large)
     letter = read_dead_message(broker.published[-1][2], names.dead("f"), 0)
     assert letter.envelope == payload
-    assert letter.event_id == GIVEN_UP.event_id
+    assert letter.event_id == large.event_id
 
 
 async def test_lost_records_have_no_payload_and_only_the_destination_hears(
@@ -183,6 +184,14 @@ def test_the_record_has_the_fields_that_lambda_writes() -> None:
         "timestamp": "2026-01-02T00:00:00.000Z",
         "KinesisBatchInfo": {"shardId": "shardId-000000000000", "batchSize": 1},
     }
+
+
+def test_what_grew_too_old_has_no_response() -> None:
+    assert "responseContext" not in document(replace(GIVEN_UP, condition="RecordAgeExceeded"), "arn", 0)
+
+
+def test_other_records_at_the_same_positions_are_another_letter() -> None:
+    assert replace(GIVEN_UP, payload=b"other").event_id != GIVEN_UP.event_id
 
 
 @pytest.mark.parametrize(

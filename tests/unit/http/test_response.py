@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -163,3 +164,14 @@ def test_no_answer_is_worse_than_refused(payload: bytes) -> None:
     except InvalidAnswer:
         return
     assert made.status == 200
+
+
+def test_a_text_of_many_escapes_costs_little_more_than_its_size() -> None:
+    payload = b'["' + b"\\n" * 500_000 + b'"]'
+    tracemalloc.start()
+    try:
+        assert of_answer(payload).body == payload
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * len(payload)

@@ -46,6 +46,7 @@ class FakeStream:
         self.knows_times = True
         self.opened: list[tuple[str, Start]] = []
         self.readers = 0
+        self.closed = 0
         self.generation = 0
         self.news = asyncio.Event()
 
@@ -75,6 +76,7 @@ class FakeStream:
 
     async def close(self) -> None:
         assert self.readers == 0, "every reader is closed before the stream"
+        self.closed += 1
 
     async def shards(self) -> Sequence[str]:
         if self.fault:

@@ -148,16 +148,20 @@ async def test_one_that_comes_back_too_late_never_holds_what_it_held(fleet: Flee
     assert await again.load() == {"position": 1}
 
 
-async def test_a_renewal_that_took_too_long_revives_nobody(fleet: Fleet, clock: Clock) -> None:
+@pytest.mark.parametrize(("idle", "writing"), [(0, 5), (4, 1)])
+async def test_a_renewal_that_ended_too_late_revives_nobody(
+    fleet: Fleet, clock: Clock, idle: float, writing: float
+) -> None:
     one = await fleet.join()
     claim = await one.acquire("a")
     write = fleet.database.write
 
     async def slow(work: Callable[[Connection], T]) -> T:
         result = await write(work)
-        clock.now += 5
+        clock.now += writing
         return result
 
+    clock.now += idle
     fleet.database.write = slow
     await one.renew()
     fleet.database.write = write

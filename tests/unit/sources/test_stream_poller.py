@@ -16,7 +16,7 @@ from sources.mapping import StartingPosition
 from sources.source import Condition
 from sources.stream import After, Begin
 from sources.stream_poller import StreamPoller
-from tests.unit.sources.stream_world import World, clock, now
+from tests.unit.sources.stream_world import FakeClaim, World, clock, now
 from tests.unit.sources.virtual_time import in_virtual_time
 
 
@@ -418,6 +418,7 @@ async def test_closing_does_not_wait_for_ever_and_what_was_cut_off_is_done_again
     await poller.close()
     await poller.close()
     assert now() - began < 15
+    assert world.stream.closed == 1
     assert world.store.owners == {}
     assert world.place()["position"] == "9"
     hang.set()
@@ -597,6 +598,22 @@ async def test_a_source_that_is_away_is_said_and_read_on_when_it_is_back(fault: 
     world.stream.put("s0", *range(10, 20))
     await world.at(19, seconds=30)
     assert world.seen == list(range(20))
+    await close(world)
+
+
+@in_virtual_time
+async def test_whoever_waits_for_a_shard_says_nothing_any_more_of_what_was_wrong_when_it_had_it() -> None:
+    world = World()
+    first = await world.started()
+    world.stream.fault = SourceUnavailable("the broker is away")
+    await world.until(lambda: first.health().condition is Condition.OUTAGE, 30)
+    world.store.owners["esm:u:s0"].wanted_elsewhere = True
+    await world.until(lambda: not world.store.owners, 30)
+    world.store.owners["esm:u:s0"] = FakeClaim(world.store, "esm:u:s0")  # the other process has it
+    world.stream.fault = None
+    await asyncio.sleep(60)
+    assert first.health().condition is Condition.WAITING
+    del world.store.owners["esm:u:s0"]
     await close(world)
 
 

@@ -213,6 +213,27 @@ async def test_a_queue_that_is_not_there_is_missing_until_it_is_made(rig: Rig, m
     await eventually(back, "the queue was made again, which nobody noticed")
 
 
+async def test_a_queue_made_again_before_anybody_looked_is_consumed_again(rig: Rig, make: Make, world: str) -> None:
+    if world.endswith("rabbitmq"):
+        pytest.skip("RabbitMQ 3 does not tell the consumer of a quorum queue: five minutes")
+    await rig.start()
+    inbox = await make()
+    await nothing(inbox)
+    await rig.remove()
+    await rig.create()
+    await rig.send("new")
+    found: list[str] = []
+
+    async def back() -> bool:
+        try:
+            found.extend(bodies(await inbox.receive(10, timedelta(seconds=10))))
+        except SourceMissing:
+            return False
+        return found == ["new"]
+
+    await eventually(back)
+
+
 async def test_a_queue_made_again_still_leads_back_what_failed(rig: Rig, make: Make) -> None:
     await rig.start()
     inbox = await make()

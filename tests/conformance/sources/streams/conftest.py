@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from sources.registry import adapters
 from sources.stream import Stream, StreamAdapter
+from tests.conformance.sources.streams.moto_server import moto_server
 from tests.conformance.sources.streams.rig import World, worlds
 
 EVERY = [(adapter, world) for adapter in sorted(adapters(StreamAdapter)) for world in worlds(adapter)]
@@ -16,6 +17,13 @@ EVERY = [(adapter, world) for adapter in sorted(adapters(StreamAdapter)) for wor
 def chosen(request: pytest.FixtureRequest) -> tuple[str, str]:
     """An adapter, and a world it is tested in."""
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def moto_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of moto's server, shared by the session."""
+    with moto_server(tmp_path_factory.mktemp("moto")) as port:
+        yield port
 
 
 @pytest.fixture

@@ -19,15 +19,19 @@ Fixture = Callable[[str], Any]
 
 class World(Protocol):
     """Some cannot do everything, and say so: ``forgets`` (retention can be brought about), ``goes_away``, ``remakes`` (a
-    stream that is created again takes the positions of the old one), ``knows_times`` (reading can begin at one).
-    ``most_bytes`` is what the largest record has.
+    stream that is created again takes the positions of the old one), ``knows_times`` (reading can begin at one),
+    ``vanishes`` (with its records when it is deleted). ``most_bytes`` is what the largest record has, ``most_shards`` what
+    the largest stream, ``kept_bytes`` what retention leaves.
     """
 
     forgets: bool
     goes_away: bool
     remakes: bool
     knows_times: bool
+    vanishes: bool
     most_bytes: int
+    most_shards: int
+    kept_bytes: int
 
     async def start(self) -> None: ...
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import resource
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from sources.errors import PositionLost, SourceMissing, SourceUnavailable
 from sources.mapping import StartingPosition
 from sources.registry import adapters
-from sources.stream import After, Begin, Stream, StreamAdapter
+from sources.stream import After, Begin, ShardReader, Stream, StreamAdapter
 from tests.conformance.sources.streams.reading import (
     NEWEST,
     OLDEST,
@@ -87,15 +86,15 @@ async def test_the_same_record_is_the_same_for_every_reader(world: World, stream
     await world.put(range(5))
     first, second = await opened(stream), await opened(stream)
     ours, theirs = await asyncio.gather(take(first, 5), take(second, 5))
-    assert ours and [(r.position, r.identity, r.event) for r in ours] == [
-        (r.position, r.identity, r.event) for r in theirs
-    ]
+    assert ours
+    assert [(r.position, r.identity, r.event) for r in ours] == [(r.position, r.identity, r.event) for r in theirs]
     assert len({record.identity for record in ours}) in (1, 5)
 
 
 async def test_shards_are_read_independently(world: World, stream: Stream) -> None:
+    needs(world.most_shards >= 3)
     await world.create(shards=3)
-    shards = sorted(await stream.shards())
+    shards = sorted(await stream.shards())[:3]
     assert len(shards) == 3
     for shard in range(3):
         await world.put(range(shard * 100, shard * 100 + 10), shard)
@@ -243,8 +242,9 @@ async def test_a_stream_made_anew_under_a_reader_is_noticed(world: World, stream
 
 
 async def test_memory_is_bounded_however_far_behind(world: World, stream: Stream) -> None:
+    needs(world.kept_bytes > 120_000_000)
     await world.create()
-    count, size = 120, 900_000
+    count, size = 120, min(900_000, world.most_bytes * 9 // 10)
     for start in range(0, count, 20):
         await world.put(range(start, start + 20), size=size)
     gc.collect()
@@ -311,6 +311,7 @@ async def test_a_stream_that_is_not_there_is_missing_until_it_is_made(world: Wor
 
 
 async def test_a_deleted_stream_is_missing(world: World, stream: Stream) -> None:
+    needs(world.vanishes)
     await world.create()
     await world.put(range(3))
     reader = await opened(stream)
@@ -328,25 +329,26 @@ async def test_reading_goes_on_when_a_source_is_back(world: World, stream: Strea
     reader = await opened(stream)
     got = numbers(await take(reader, 4))
     await world.lose()
-    lost = await failure_within(reader, timedelta(seconds=1))
-    assert str(lost)
+    got += await _until_it_is_away(reader)
     await world.put(range(10, 15))
     await world.restore()
-    got += numbers(await survive(reader, 11))
+    got += numbers(await survive(reader, 15 - len(got)))
     assert got == list(range(15))
 
 
-async def failure_within(reader, wait):  # type: ignore[no-untyped-def]
-    """SourceUnavailable, raised by a read that took no longer than it may; what was held comes before."""
+async def _until_it_is_away(reader: ShardReader) -> list[int]:
+    """What was on its way; a read that fails does so in time."""
     loop = asyncio.get_running_loop()
+    got: list[int] = []
     async with asyncio.timeout(60):
         while True:
             began = loop.time()
             try:
-                records = await reader.read(0 or 100, wait)
+                got += numbers(list(await reader.read(100, timedelta(seconds=1))))
             except SourceUnavailable as error:
-                assert loop.time() - began < wait.total_seconds() + 5
-                return error
+                assert str(error)
+                assert loop.time() - began < 5
+                return got
 
 
 async def test_what_comes_while_a_source_is_away_is_new_for_the_latest(world: World, stream: Stream) -> None:

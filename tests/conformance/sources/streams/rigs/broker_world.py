@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -34,6 +34,9 @@ class BrokerWorld:
     goes_away = False
     remakes = True
     knows_times = True
+    vanishes = True
+    most_shards = 3
+    kept_bytes = 1 << 40
     most_bytes = (1 << 20) + 1
     broker: Broker
     writer: Broker
