@@ -26,6 +26,9 @@ from sources.stream_verdict import LONGEST_STEP, Seen, Verdict, judge, loss
 PATIENCE = timedelta(seconds=1)
 """How long the broker may take to deliver a record that is there."""
 
+LAST_OFFSET = 1 << 62
+"""Beyond every stream's end, and still a number that a broker takes."""
+
 CLOSING_S = 2.0
 PROBE_S = 1.0
 OPENING_S = 15.0
@@ -216,7 +219,7 @@ class BrokerStreamReader:
 
     async def _follow(self, after: After) -> StreamIntake:
         """Go on behind ``after``, if it is still the same stream."""
-        intake = await self._subscribe(after.position)
+        intake = await self._subscribe(min(after.position, LAST_OFFSET))
         if not await intake.news(self._patience_s):
             await intake.close()
             return await self._follow_nothing(after)
@@ -241,6 +244,11 @@ class BrokerStreamReader:
         match await self._end(after.position):
             case End.BEYOND:
                 raise SourceUnavailable(f"the stream {self._stream!r} delivers nothing from {after.position} on")
+            case End.BEFORE if not after.identity:
+                # A position that nobody has read, which a user wished for: what comes next is the first one behind it.
+                intake = await self._subscribe("next")
+                self._resume, self._expected = self._clock(), None
+                return intake
             case End.BEFORE:
                 self._loss = loss(after, Verdict.REMADE, None)
                 return await self._begin_anew()

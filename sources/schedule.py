@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from itertools import count
@@ -283,8 +283,7 @@ def restored(watch: ScheduleWatch, document: Mapping[str, Any], since: datetime)
         position = Position(max(since, position.tick))
     elif document["paused"]:
         position = Position(max(since, position.tick), runs)
-    first = beginning(watch, position.tick)
-    return position if first.tick <= position.tick else first
+    return replace(position, tick=max(position.tick, beginning(watch, position.tick).tick))
 
 
 def event(watch: ScheduleWatch, tick: datetime, region: str, account: str) -> SourceEvent:

@@ -75,7 +75,8 @@ class StreamIntake:
     @property
     def over(self) -> bool:
         """There is nothing to take that is sure to be in order, and nothing will come."""
-        return self._closed or self.lost or (self.overflowed and not self._held)
+        stuck = self._granting is not None and self._granting.done()
+        return self._closed or self.lost or stuck or (self.overflowed and not self._held)
 
     @property
     def fitting(self) -> int:

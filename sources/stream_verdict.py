@@ -9,7 +9,8 @@ that position, the same identity        all is well: it is dropped, and the next
 that position, another identity         the stream was made anew
 the next position, or the one after it  the last one was dropped after it was read: nothing is missing
 a later position                        those between are gone
-an earlier position                     the stream was made anew
+an earlier position                     the stream was made anew; or, where no identity is known, the position is one
+                                        that a user wished for, and was beyond the end: it is the next one there is
 none                                    nothing follows yet: ask where the stream ends
 ======================================  ==========================================================================
 
@@ -56,7 +57,7 @@ def judge(after: After, seen: Seen) -> Verdict:
     (<Verdict.NEXT: 'next'>, <Verdict.NEXT: 'next'>)
     """
     if seen.position < after.position:
-        return Verdict.REMADE
+        return Verdict.REMADE if after.identity else Verdict.NEXT
     if seen.position > after.position:
         return Verdict.NEXT if seen.position <= after.position + LONGEST_STEP else Verdict.GONE
     return Verdict.SAME if after.identity in ("", seen.identity) else Verdict.REMADE

@@ -2,10 +2,11 @@
 
 ::
 
-    Guard (Host, Origin, headers) ─┬─ dated path ─► Router ─► parameters ─► validate ─► refuse ─► handler ─► Reply
-                                   │                 └─ Invoke: straight to the front, without the generic path
-                                   ├─ /fnrunner/v1/… ─► admin handlers
-                                   └─ /healthz /readyz /metrics
+    HttpDoor ─┬─ function URL, HTTP API (by host or path) ─► front, and payload 2.0 both ways
+              └─► Guard (Host, Origin, headers) ─┬─ dated path ─► Router ─► parameters ─► validate ─► handler ─► Reply
+                                                 │      └─ Invoke: straight to the front, without the generic path
+                                                 ├─ /fnrunner/v1/… ─► admin handlers
+                                                 └─ /healthz /readyz /metrics
 
 What this package owns
     The wire: paths, shapes and casing (from botocore's model, never typed in again), error bodies, headers, limits on what
@@ -34,12 +35,16 @@ The administration API
     ``GET  /fnrunner/v1/buckets``, ``PUT …/buckets/B``       ``{"directory": …}``
     ``DELETE /fnrunner/v1/buckets/B``                        204; 409 while notifications refer to it; files stay
     ``GET  PUT /fnrunner/v1/functions/F/notifications``      ``{"notifications": […]}``; PUT replaces them
-    ``GET  /fnrunner/v1/queues``, ``GET PUT …/queues/Q``     list; depth; create
+    ``GET  /fnrunner/v1/queues``, ``GET PUT …/queues/Q``     list; depth; create, ``{"visibility_timeout_s"?, "fifo"?,
+                                                             "max_receive_count"?, "dead_letter_queue"?}``
+    ``POST /fnrunner/v1/queues/Q/purge``                     drop what is ready
     ``POST /fnrunner/v1/queues/Q/messages``                  ``{"messages": [{"body", "message_id"?, "headers"?}]}``
                                                              (``body_base64`` for what is no text): message_ids
     ``POST /fnrunner/v1/queues/Q/receive``                   ``{"max": n, "ack": true}``: messages
     ``GET  /fnrunner/v1/streams``, ``PUT …/streams/S``       list; ``{"partitions": n}``
     ``POST /fnrunner/v1/streams/S/records``                  ``{"records": [{"key"?, "data"}]}``, or the records as JSON lines
+    ``GET  /fnrunner/v1/urls``                               function URLs
+    ``GET  PUT DELETE /fnrunner/v1/http-apis/API``           ``{"stage"?, "cors"?, "routes": [{"method", "path", "function"}]}``
     ``GET  /fnrunner/v1/mappings``, ``…/mappings/UUID``      event source mappings; ``function``; one with its shards
     ``PUT  /fnrunner/v1/mappings/UUID/rewind``               ``{"to": {"at" or "timestamp" or "position": …}}``
     ``GET  POST /fnrunner/v1/schedules``                     list (``function``); make one, 409 where there is one

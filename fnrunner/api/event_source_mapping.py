@@ -22,9 +22,10 @@ from fnrunner.api.services import Services
 from fnrunner.catalogue import mapping as rules
 from fnrunner.catalogue import positions, triggers
 from fnrunner.catalogue.errors import MappingInUse
-from fnrunner.catalogue.mapping_state import NONE_YET, MappingState, processing_result, state_of
+from fnrunner.catalogue.mapping_state import MappingState, processing_result, state_of
 from fnrunner.model.arn import FunctionRef
 from sources.mapping import EventSourceMapping
+from sources.shard_place import NONE_YET
 
 PAGE = 100
 """A page has at most as many, whatever is asked for."""

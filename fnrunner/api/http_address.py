@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from starlette.types import Scope
+
 from fnrunner.api.guard import local_host, without_port
 
 URL_LABEL, API_LABEL = "lambda-url", "execute-api"
@@ -71,6 +73,16 @@ def within(stage: str, address: ApiAddress) -> str | None:
     if unquote(first) == stage and not (stage == "$default" and address.domain_name):
         return slash + rest or "/"
     return address.raw_path if stage == "$default" else None
+
+
+def base_url_of(scope: Scope) -> str:
+    """How the client reached this server, whatever it wrote into its Host header.
+
+    >>> base_url_of({"scheme": "http", "headers": [(b"host", b"localhost:9000")]})
+    'http://localhost:9000'
+    """
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return f"{scope['scheme']}://{hosts[0].decode('latin-1') if hosts else 'localhost'}"
 
 
 def url_of(url_id: str, region: str, base_url: str) -> str:

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from fnrunner.api import body as request_body
 from fnrunner.api import shape, unsupported
 from fnrunner.api.errors import ClientGone, describe
+from fnrunner.api.http_address import base_url_of
 from fnrunner.api.invoke import Invoke
 from fnrunner.api.request import Call, Route, headers_of, parameters, query_of
 from fnrunner.api.response import Reply, send_failure, send_reply
@@ -67,10 +68,7 @@ class LambdaApi:
         params = parameters(operation, labels, query, headers, content)
         validate(operation.input, params)
         unsupported.refuse(operation.name, params, route.supports, self._services.version)
-        host = headers.get("host", "localhost")
-        call = Call(
-            operation, params, request_id, self._services, f"{scope['scheme']}://{host}", self._services.now(), content
-        )
+        call = Call(operation, params, request_id, self._services, base_url_of(scope), self._services.now(), content)
         return operation, await route.handle(call)
 
 

@@ -125,8 +125,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> 
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
     finally:
         finished = working.done()
-        await _end(working)
-        await _end(leaving)
+        await _end(working, leaving)
     if finished:
         working.result()
 
@@ -136,8 +135,10 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait((task,))
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("what was ended, or has ended, failed", exc_info=error)
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.debug("what was ended, or has ended, failed", exc_info=error)

@@ -61,7 +61,8 @@ class Connection(HttpToolsProtocol):
             self._watch = None
         if (served := self._served) is not None and not served.response_complete:
             # uvicorn tells the last request only, which may be one that waits behind this
-            pass
+            served.disconnected = True
+            served.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -124,7 +125,7 @@ class Connection(HttpToolsProtocol):
         """The connection cannot be used any more: what follows on it has no known beginning."""
         if self.transport.is_closing():
             return
-        if self._running() and (self.cycle.response_started or not self.cycle.more_body):
+        if self.pipeline or (self._running() and (self.cycle.response_started or not self.cycle.more_body)):
             # whatever is written now would be taken for the answer to the request before
             self.transport.abort()
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -20,7 +21,7 @@ class ForeignBrokers:
         self._name = name
         self._connect_timeout = connect_timeout
         self._clients: dict[str, Broker] = {}
-        self._making = asyncio.Lock()
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def get(self, name: str) -> Broker:
         """Started. Raises Misconfigured for a name that is not in the settings, Unavailable."""
@@ -29,7 +30,7 @@ class ForeignBrokers:
         if name not in self._urls:
             known = ", ".join((OWN_BROKER, *self._urls))
             raise Misconfigured(f"there is no broker {name!r}. Name it in FNRUNNER_BROKERS ({known} are known)")
-        async with self._making:
+        async with self._making[name]:  # one that does not answer holds up no other
             if name not in self._clients:
                 from broker.rabbitmq import RabbitMQBroker
 

@@ -40,6 +40,7 @@ class HttpServer:
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,  # who calls is who connects: a header must not change it
             timeout_graceful_shutdown=max(1, int(grace.total_seconds())),
             timeout_keep_alive=75,
         )

@@ -82,14 +82,14 @@ class SourcesRole:
             "schedule",
             configuration=watch_of,
             make=lambda wanted: self._adapters["schedule"].make(watch_of(wanted), self._services),
-            gone=lambda name: schedule.forget(name, self._services),
+            gone=self._schedule_gone,
             remedy="Correct the schedule",
         )
         self._topics: Kept[TopicSubscription] = Kept(
             "topic subscription",
             configuration=topic_watch,
             make=lambda wanted: self._adapters["topic"].make(topic_watch(wanted), self._services),
-            gone=lambda name: topic.forget(name, self._services),
+            gone=self._subscription_gone,
             remedy="Correct the subscription",
         )
         self._kinds: tuple[Kept[Bucket] | Kept[EventSourceMapping] | Kept[Schedule] | Kept[TopicSubscription], ...] = (
@@ -159,6 +159,16 @@ class SourcesRole:
             for uuid, mapping in mappings.items()
             if mapping.deleting or uuid in followed
         }
+
+    async def _schedule_gone(self, name: str) -> None:
+        """One that is there again already is left alone: another process may have begun it."""
+        if name not in self._parts.catalogue.snapshot.of_type(Schedule):
+            await schedule.forget(name, self._services)
+
+    async def _subscription_gone(self, name: str) -> None:
+        """As of a schedule: the queue may have messages for the new one already."""
+        if name not in self._parts.catalogue.snapshot.of_type(TopicSubscription):
+            await topic.forget(name, self._services)
 
     def _poller(self, mapping: EventSourceMapping) -> Source:
         adapter = registry.adapter_of(mapping, self._services)

@@ -14,12 +14,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sources.mapping import EventSourceMapping, Kind
+from sources.shard_place import NONE_YET, OK
 
 PATIENCE = timedelta(seconds=15)
 """How long a transition takes at most where a sources process runs."""
-
-NONE_YET = "No records processed"
-_GOOD = "OK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +69,9 @@ def processing_result(positions: Iterable[Mapping[str, Any]]) -> str:
     ('OK', 'No records processed')
     """
     results = {str(position.get("result") or NONE_YET) for position in positions}
-    if problems := sorted(results - {_GOOD, NONE_YET}):
+    if problems := sorted(results - {OK, NONE_YET}):
         return problems[0]
-    return _GOOD if _GOOD in results else NONE_YET
+    return OK if OK in results else NONE_YET
 
 
 def _moving(mapping: EventSourceMapping, told: Mapping[str, Any] | None) -> str:

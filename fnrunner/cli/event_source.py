@@ -34,10 +34,18 @@ def source_of(text: str, home: Home, *, queue: str | None = None, topic: str | N
     named: dict[str, Any] = {**({"Queues": [queue]} if queue else {}), **({"Topics": [topic]} if topic else {})}
     if not colon or not rest:
         raise UsageFault(f"SOURCE: {text!r} is no event source", FORMS)
+    if kind != "arn":
+        return _short_form(text, home, named)
+    return {"EventSourceArn": text, **named}
+
+
+def _short_form(text: str, home: Home, named: dict[str, Any]) -> dict[str, Any]:
+    kind, _, rest = text.partition(":")
+    if named:
+        option = "--queue" if "Queues" in named else "--topic"
+        raise UsageFault(f"{option}: {text} says itself what there is to read", f"Leave out {option}, or give an ARN.")
     where = f"{home.region}:{home.account}"
     match kind:
-        case "arn":
-            return {"EventSourceArn": text, **named}
         case "stream":
             return {"EventSourceArn": f"arn:aws:kinesis:{where}:stream/{rest}"}
         case "queue":

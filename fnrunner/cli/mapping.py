@@ -9,6 +9,7 @@ import click
 
 from fnrunner.cli import option
 from fnrunner.cli.client import ADMIN, Client, segment
+from fnrunner.cli.error import UsageFault
 from fnrunner.cli.event_source import home_of, source_of, start_of, target_of
 from fnrunner.cli.function import confirm
 from fnrunner.cli.mapping_page import page
@@ -120,8 +121,8 @@ def show(uuid: str, as_json: bool, endpoint_url: str) -> None:
 @click.argument("function", metavar="FUNCTION")
 @click.argument("source", metavar="SOURCE")
 @click.option(
-    "--from", "start", metavar="start|end|TIME", default="start", show_default=True,
-    help="Where a stream is read from: its oldest record, new ones only, or a time.",
+    "--from", "start", metavar="start|end|TIME",
+    help="Where a stream is read from: its oldest record, new ones only, or a time. [default: start]",
 )  # fmt: skip
 @click.option("--queue", "queue", metavar="NAME", help="The queue, where SOURCE is an ARN of a broker.")
 @click.option("--topic", "topic", metavar="NAME", help="The topic, where SOURCE is an ARN of Kafka.")
@@ -133,7 +134,7 @@ def show(uuid: str, as_json: bool, endpoint_url: str) -> None:
 def create(
     function: str,
     source: str,
-    start: str,
+    start: str | None,
     queue: str | None,
     topic: str | None,
     group: str | None,
@@ -151,7 +152,12 @@ def create(
     home = home_of(client)
     document = {"FunctionName": function, **source_of(source, home, queue=queue, topic=topic)}
     if streamed(document):
-        document |= start_of(start)
+        document |= start_of(start or "start")
+    elif start:
+        raise UsageFault(
+            f"--from: {source} is a queue, which is read from its head",
+            "Leave out --from: only streams have positions.",
+        )
     if group:
         document["SelfManagedKafkaEventSourceConfig"] = {"ConsumerGroupId": group}
     if disabled:

@@ -19,7 +19,7 @@ redriven, it goes to the function as an asynchronous event with the batch as its
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any
 
@@ -37,8 +37,10 @@ from fnrunner.delivery.record import AcceptedEvent
 from fnrunner.delivery.text import storable
 from fnrunner.model.arn import Home
 from fnrunner.store.errors import StoreError
+from sources import partial
 from sources.errors import NotAccepted
-from sources.invocation import Crashed, Failed, GivenUp
+from sources.invocation import Answered, Crashed, Failed, GivenUp
+from sources.retrying import MALFORMED, TOO_LARGE, TOO_OLD
 
 POISON = "poison"
 """Key of ``Envelope.extra``: the report of which record is guilty, and of what."""
@@ -102,7 +104,7 @@ def document(given_up: GivenUp, function_arn: str, now_ms: int) -> dict[str, Any
         "approximateInvokeCount": given_up.attempts,
     }
     record: dict[str, Any] = {"requestContext": context}
-    if result is not None and given_up.condition != "RecordAgeExceeded":
+    if result is not None and given_up.condition != TOO_OLD:
         crashed = isinstance(result, Crashed)
         record["responseContext"] = {
             "statusCode": 500 if crashed else 200,
@@ -170,12 +172,17 @@ def _error(given_up: GivenUp) -> tuple[str, str]:
         case None:
             words = given_up.report.get("reason") or _WORDS.get(given_up.condition, "It was given up untried")
             return f"Source.{given_up.condition}", str(words)
-        case _:
-            return "Source.BatchItemFailures", "The function named it among the batchItemFailures of its answer"
+        case Answered():
+            # it is a single record that the function can have named; whole batches failed by an answer that says nothing
+            said: Mapping[str, Any] = next(iter(given_up.report.get("records", ())), {})
+            if said.get("error_type") == partial.REPORTED:
+                return "Source.BatchItemFailures", "The function named it among the batchItemFailures of its answer"
+            words = said.get("error_message") or "The function's answer could not be understood"
+            return f"Source.{partial.MALFORMED}", str(words)
 
 
 _WORDS = {
-    "RecordAgeExceeded": "It was older than the mapping's MaximumRecordAgeInSeconds before it could be tried",
-    "InvokePayloadTooLarge": "The event of this one record is larger than a function can be given",
-    "RecordMalformed": "No event can be made of the record; the report says why",
+    TOO_OLD: "It was older than the mapping's MaximumRecordAgeInSeconds before it could be tried",
+    TOO_LARGE: "The event of this one record is larger than a function can be given",
+    MALFORMED: "No event can be made of the record; the report says why",
 }

@@ -85,7 +85,11 @@ class TopicSource:
         """Take no more, finish what was taken for a bounded time, and leave the rest to the queue. Idempotent."""
         self._stopping.set()
         if (task := self._task) is not None:
-            await asyncio.wait([task])
+            _, late = await asyncio.wait([task], timeout=self._watch.pace.closing.total_seconds())
+            if late:  # a broker that does not answer has no say in when this ends
+                task.cancel()
+                await asyncio.wait([task])
+                await self._cancel()
         if self._working:
             _, late = await asyncio.wait(self._working, timeout=self._watch.pace.closing.total_seconds())
             for each in late:
@@ -151,9 +155,10 @@ class TopicSource:
         if subscription is None:
             return
         try:
-            await subscription.cancel()
-        except BrokerError as error:
-            log.info("%s: its consumer went with the connection: %s", self.name, error)
+            async with asyncio.timeout(self._watch.pace.closing.total_seconds()):
+                await subscription.cancel()
+        except (BrokerError, TimeoutError) as error:
+            log.info("%s: its consumer went with the connection: %s", self.name, error or "no answer in time")
 
     def _say(self, reason: str) -> None:
         if reason != self._reason and reason:

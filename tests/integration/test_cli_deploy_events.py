@@ -143,7 +143,7 @@ def test_what_can_be_updated_is_updated_in_place(cli: Command, server: ApiServer
     assert sorted(changes(changed)) == [
         "Events.Clicked.BatchSize: 100 -> 7",
         "Events.Clicked.Enabled: true -> false",
-        'Events.FunctionUrl.Cors.AllowOrigins: ["*"] -> []',
+        'Events.FunctionUrl.Cors.AllowOrigins: ["*"] -> None',
         "Events.Often.expression: rate(5 minutes) -> rate(6 minutes)",
         'Events.Told.filter_policy: {"store":["north"]} -> {"store":["south"]}',
     ]
@@ -231,6 +231,35 @@ def test_a_schedule_of_another_function_is_not_taken_over(cli: Command, server: 
     assert "The schedule n is there and invokes G" in err
     (schedule,) = server.run(server.services.catalogue.list_triggers(Schedule))
     assert schedule.function == "G"
+
+
+def test_what_a_template_cannot_say_of_a_schedule_stays(cli: Command, server: ApiServer, template: Path) -> None:
+    events = "      Events: {E: {Type: Schedule, Properties: {Name: n, Schedule: rate(1 day)}}}\n"
+    template.write_text(HEAD + events)
+    report(cli("deploy", str(template), "--json"))
+    status, _, err = cli("schedule", "create", "m", "F", "rate(1 day)", "--catch-up", "all")
+    assert status == 0, err
+    template.write_text(HEAD + events.replace("Name: n", "Name: m").replace("1 day", "2 days"))
+    report(cli("deploy", str(template), "--json"))
+    (schedule,) = server.run(server.services.catalogue.list_triggers(Schedule))
+    assert (schedule.name, schedule.expression, schedule.catch_up.value) == ("m", "rate(2 days)", "all")
+
+
+def test_rules_and_times_that_the_server_writes_otherwise_are_no_changes(cli: Command, template: Path) -> None:
+    text = (
+        HEAD
+        + """\
+      FunctionUrlConfig: {AuthType: NONE, Cors: {AllowOrigins: ["*"], AllowCredentials: false, MaxAge: 0}}
+      Events:
+        E:
+          Type: ScheduleV2
+          Properties: {ScheduleExpression: rate(1 day), StartDate: "2030-01-31T12:00:00+02:00", EndDate: 2031-01-31}
+"""
+    )
+    template.write_text(text)
+    report(cli("deploy", str(template), "--json"))
+    again = report(cli("deploy", str(template), "--json"))["functions"][0]
+    assert (again["action"], again["changes"]) == ("unchanged", [])
 
 
 @pytest.mark.parametrize("name", ["sensors", "nightly"])

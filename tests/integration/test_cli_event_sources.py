@@ -213,6 +213,21 @@ def test_what_cannot_be_rewound_is_refused_with_the_reason(cli: Command, mapping
         (("create", "missing", "stream:clicks"), 4, "Function does not exist"),
         (("create", "f", "stream:clicks", "--filter", "{"), 2, "--filter: this is not JSON"),
         (("create", "f", "stream:clicks", "--from", "noon"), 2, "--from: 'noon' is neither start nor end nor a time"),
+        (
+            ("create", "f", "queue:jobs", "--from", "end"),
+            2,
+            "--from: queue:jobs is a queue, which is read from its head",
+        ),
+        (
+            ("create", "f", "stream:clicks", "--queue", "jobs"),
+            2,
+            "--queue: stream:clicks says itself what there is to read",
+        ),
+        (
+            ("create", "f", "kafka:a:1/t", "--topic", "other"),
+            2,
+            "--topic: kafka:a:1/t says itself what there is to read",
+        ),
         (("create", "f", "stream:clicks", "--on-failure", "jobs"), 2, "'jobs' is no destination"),
         (("show", MISSING), 4, f"There is no event source mapping {MISSING}"),
         (("pause", MISSING), 4, "The resource you requested does not exist."),

@@ -242,6 +242,17 @@ def test_all_urls_are_listed_for_people(lambda_: Any, server: ApiServer, functio
     } in found  # fmt: skip
 
 
+def test_a_host_that_is_no_address_does_not_break_the_list(
+    lambda_: Any, server: ApiServer, function: str, http: httpx.Client
+) -> None:
+    lambda_.create_function_url_config(FunctionName=function, AuthType="NONE")
+    for host in ("localhost:port", "localhost:99999", "[::1"):
+        found = http.get(f"{server.url}/fnrunner/v1/urls", headers={"host": host})
+        assert found.status_code == 200, found.text
+        found = http.get(f"{server.url}/2021-10-31/functions/{function}/url", headers={"host": host})
+        assert found.status_code == 200, found.text
+
+
 def test_a_server_of_another_name_gives_urls_that_lead_to_it(tmp_path: Path) -> None:
     with ApiServer(tmp_path, trust_network=True) as server, httpx.Client(timeout=30) as http:
         headers = {"host": "faas.internal:8080"}

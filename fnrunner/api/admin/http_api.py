@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, field, only
 from fnrunner.api.errors import InvalidRequestContent
-from fnrunner.api.http_address import api_of
+from fnrunner.api.http_address import api_of, base_url_of
 from fnrunner.catalogue import http_route
 from fnrunner.model.trigger import Cors, HttpRoute
 
@@ -115,8 +115,7 @@ def _texts(given: dict[str, Any], name: str) -> tuple[str, ...]:
 
 def _described(ask: Ask, routes: Sequence[HttpRoute]) -> dict[str, Any]:
     api, stage, rules = routes[0].api, routes[0].stage, routes[0].cors
-    base_url = f"{ask.request.url.scheme}://{ask.request.headers.get('host', 'localhost')}"
-    endpoint = api_of(api, ask.services.home.region, base_url)
+    endpoint = api_of(api, ask.services.home.region, base_url_of(ask.request.scope))
     return {
         "name": api,
         "stage": stage,

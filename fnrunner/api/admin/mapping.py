@@ -16,6 +16,9 @@ from fnrunner.catalogue import positions
 from fnrunner.catalogue.errors import NotFound
 from sources.mapping import EventSourceMapping
 
+SEQUENCE_NUMBER_DIGITS = 129
+"""Source: Kinesis API, SequenceNumber. Those of AWS have 56."""
+
 
 async def every(ask: Ask) -> Response:
     """The Lambda API's answers, each with whether it is wanted to be enabled; those of one function with ``function=NAME``."""
@@ -82,7 +85,9 @@ def _to(given: Any) -> dict[str, Any]:
             return {"at": at}
         case {"timestamp": str(text), **rest} if not rest:
             return {"timestamp": _moment(text)}
-        case {"position": str(text), **rest} if not rest and text.isascii() and text.isdecimal() and len(text) <= 40:
+        case {"position": str(text), **rest} if (
+            not rest and text.isascii() and text.isdecimal() and len(text) <= SEQUENCE_NUMBER_DIGITS
+        ):
             return {"position": text}
     raise InvalidRequestContent(
         'to takes {"at": "TRIM_HORIZON"}, {"at": "LATEST"}, {"timestamp": ISO 8601} or {"position": digits}'

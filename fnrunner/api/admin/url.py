@@ -5,15 +5,14 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer
-from fnrunner.api.http_address import url_of
+from fnrunner.api.http_address import base_url_of, url_of
 from fnrunner.model.trigger import FunctionUrl, InvokeMode
 
 
 async def every(ask: Ask) -> Response:
     """By function."""
     urls = await ask.services.catalogue.list_triggers(FunctionUrl)
-    base_url = f"{ask.request.url.scheme}://{ask.request.headers.get('host', 'localhost')}"
-    region = ask.services.home.region
+    base_url, region = base_url_of(ask.request.scope), ask.services.home.region
     return answer({
         "urls": [
             {

@@ -218,12 +218,24 @@ _METHOD = text(r"(?i)GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|ANY|\*", takes="a me
 
 _S3_EVENTS = r"s3:Object(Created|Removed):(\*|Put|Post|Copy|CompleteMultipartUpload|Delete|DeleteMarkerCreated)"
 _RULE = section({"Name": one_of("prefix", "suffix"), "Value": text()}, required=("Name", "Value"))
+
+
+def _rules(node: Node, where: str, faults: Faults) -> list[dict[str, Any]]:
+    """At most one prefix and one suffix: S3 takes no more."""
+    read: list[dict[str, Any]] = items(_RULE)(node, where, faults)
+    names = [rule.get("Name") for rule in read]
+    for name in ("prefix", "suffix"):
+        if names.count(name) > 1:
+            faults.add(node.line, where, f"have more than one {name}: give each a function's event of its own")
+    return read
+
+
 TYPES: Mapping[str, Reader] = {
     "S3": section(
         {
             "Bucket": text(takes="a bucket's name, as !Ref gives it"),
             "Events": items(text(_S3_EVENTS, takes="s3:ObjectCreated:*, s3:ObjectRemoved:* or an exact form of them")),
-            "Filter": section({"S3Key": section({"Rules": items(_RULE)})}),
+            "Filter": section({"S3Key": section({"Rules": _rules})}),
         },
         required=("Bucket", "Events"),
     ),

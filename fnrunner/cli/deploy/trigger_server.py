@@ -118,7 +118,7 @@ def _mapping(answer: Mapping[str, Any], enabled: bool) -> TriggerThere:
 
 
 class Schedules:
-    """By name. A schedule of another function that has the name is taken over, as any other property would be."""
+    """By name. One of that name that invokes another function stays as it is, and is refused."""
 
     _TOLD = ("expression", "timezone", "input", "description", "enabled", "start", "end", "flexible_window_s")
 
@@ -141,7 +141,10 @@ class Schedules:
         self._client.send("PUT", path, {"function": function, **wanted.body})
 
     def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None:
-        self._client.send("PUT", f"{ADMIN}/schedules/{segment(wanted.key)}", {"function": function, **wanted.body})
+        path = f"{ADMIN}/schedules/{segment(wanted.key)}"
+        # a template cannot say it, and putting replaces the whole
+        kept = {"catch_up": self._client.get(path)["catch_up"]}
+        self._client.send("PUT", path, {"function": function, **kept, **wanted.body})
 
     def remove(self, function: str, there: TriggerThere) -> None:
         self._client.call("DELETE", f"{ADMIN}/schedules/{segment(there.id)}")

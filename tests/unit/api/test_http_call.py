@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytest
 from starlette.types import Message
 
-from fnrunner.api import http_call
 from fnrunner.api.http_answer import URL
 from fnrunner.api.http_call import LARGE_BYTES, HttpCall, buffered
 from fnrunner.api.services import Front
@@ -59,7 +58,7 @@ async def test_only_a_large_answer_is_read_in_a_thread(size: int, apart: bool, m
         readers.append(threading.current_thread())
         return mapping.Response(200, (), payload)
 
-    monkeypatch.setattr(http_call.mapping, "of_answer", read)
+    monkeypatch.setattr(mapping, "of_answer", read)
     start, body = await answer(b"1" * size)
     assert (start["status"], len(body["body"])) == (200, size)
     assert [reader is not threading.main_thread() for reader in readers] == [apart]

@@ -279,6 +279,11 @@ def scheduled(more: str) -> str:
         ("E: {Type: Schedule, Properties: {Schedule: rate(1 day), Input: '{'}}", "Input is no JSON"),
         ("E: {Type: Schedule, Properties: {Schedule: rate(1 day), RetryPolicy: {}}}", "RetryPolicy is not supported"),
         (scheduled("GroupName: g"), "GroupName is 'g': it takes default"),
+        (
+            "E: {Type: S3, Properties: {Bucket: b, Events: 's3:ObjectCreated:*', "
+            "Filter: {S3Key: {Rules: [{Name: prefix, Value: a}, {Name: prefix, Value: b}]}}}}",
+            "Rules have more than one prefix",
+        ),
         (scheduled("StartDate: soon"), "it takes a time such as"),
         (scheduled("EndDate: [2030-01-01T00:00:00Z]"), "EndDate is a list: it takes a time such as"),
         (

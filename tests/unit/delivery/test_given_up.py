@@ -204,3 +204,19 @@ def test_other_records_at_the_same_positions_are_another_letter() -> None:
 )
 def test_the_response_says_how_the_last_try_ended(result: Any, response: Any) -> None:
     assert document(replace(GIVEN_UP, result=result), "arn", 0).get("responseContext") == response
+
+
+@pytest.mark.parametrize(
+    ("report", "error_type"),
+    [
+        ({"records": [{"error_type": "BatchItemFailure"}]}, "Source.BatchItemFailures"),
+        ({"records": [{"error_type": "BatchResponseMalformed"}]}, "Source.BatchResponseMalformed"),
+        ({}, "Source.BatchResponseMalformed"),
+    ],
+)
+async def test_an_answer_that_names_nobody_is_not_said_to_have_named_the_records(
+    letters: PollerLetters, broker: RecordingBroker, report: dict[str, Any], error_type: str
+) -> None:
+    await letters.give_up(replace(GIVEN_UP, result=Answered(b"[]", "r1", "$LATEST"), report=report))
+    letter = read_dead_message(broker.published[-1][2], names.dead("f"), 0)
+    assert letter.error_type == error_type

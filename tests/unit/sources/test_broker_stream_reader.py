@@ -40,10 +40,17 @@ class FakeBroker:
         self.kept = offsets if kept is None else kept
         self.status = Status(State.CONNECTED)
         self.stamp: datetime | None = None
+        self._hear: Callable[[Any], None] = lambda delivery: None
+
+    def hear(self, offset: int) -> None:
+        """A record comes."""
+        self._hear(FakeDelivery(offset, Message(str(offset).encode())))
 
     async def subscribe(self, queue: str, hear: Callable[[Any], None], *, prefetch: int, offset: Any) -> Any:
+        assert not isinstance(offset, int) or offset < 2**63, "no broker takes that"
+        self._hear = hear
         for each in self.kept if offset == "first" else self.offsets:
-            if not isinstance(offset, int) or each >= offset:
+            if offset != "next" and (not isinstance(offset, int) or each >= offset):
                 hear(FakeDelivery(each, Message(str(each).encode(), timestamp=self.stamp)))
 
         async def cancel() -> None: ...
@@ -134,5 +141,28 @@ async def test_who_began_with_the_latest_record_gets_what_came_since_whatever_pu
     broker.stamp = NOW - timedelta(days=1)
     reading = reader(broker, Begin(StartingPosition.AT_TIMESTAMP, NOW, exact=False))
     await reading.open()
+    assert await positions(reading) == [1, 2]
+    await reading.close()
+
+
+@in_virtual_time
+async def test_a_position_beyond_the_end_that_a_user_wished_for_waits_for_the_next_record_and_repeats_none() -> None:
+    for wished in (1_000, 10**30):
+        broker = FakeBroker([1, 2])
+        reading = reader(broker, After(wished))
+        await reading.open()
+        assert await positions(reading) == []
+        broker.hear(3)
+        assert await positions(reading) == [3]
+        await reading.close()
+
+
+@in_virtual_time
+async def test_a_position_that_was_read_and_is_beyond_the_end_now_means_that_the_stream_was_made_anew() -> None:
+    reading = reader(FakeBroker([1, 2]), After(1_000, "seen"))
+    await reading.open()
+    with pytest.raises(PositionLost) as lost:
+        await positions(reading)
+    assert lost.value.remade
     assert await positions(reading) == [1, 2]
     await reading.close()

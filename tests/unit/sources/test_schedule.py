@@ -297,6 +297,29 @@ def test_another_timetable_counts_from_when_it_is_seen() -> None:
     assert restored(replace(schedule.watch, input="{}", function="g"), before, MIDNIGHT + HOUR) == schedule.position
 
 
+def test_whoever_does_not_know_yet_that_the_schedule_was_changed_fires_nothing_again() -> None:
+    since = MIDNIGHT - 72 * HOUR  # for so long this process has followed the former watch
+    former = watch(expression="rate(2 minutes)", created=since, catch_up=CatchUp.ALL)
+    changed = Rehearsal(watch(created=since, catch_up=CatchUp.LAST))
+    changed.until(MIDNIGHT)
+    for paused in (False, True):
+        behind = Rehearsal(former, MIDNIGHT)
+        behind.position = restored(former, stored(changed.watch, changed.position, paused=paused), since)
+        assert behind.until(MIDNIGHT + MINUTE) == []
+    same = restored(changed.watch, stored(changed.watch, changed.position, paused=True), since)
+    assert same == changed.position
+
+
+def test_a_schedule_made_anew_catches_up_nothing_of_the_one_that_had_its_name() -> None:
+    start = MIDNIGHT - 72 * HOUR
+    former = Rehearsal(watch(start=start, created=start, catch_up=CatchUp.ALL))
+    former.until(MIDNIGHT - HOUR)
+    anew = watch(start=start, created=MIDNIGHT, catch_up=CatchUp.ALL)
+    schedule = Rehearsal(anew)
+    schedule.position = restored(anew, stored(former.watch, former.position), MIDNIGHT)
+    assert schedule.until(MIDNIGHT + 2 * MINUTE) == minutes(0, 1, 2)
+
+
 @pytest.mark.parametrize("document", [{"tick": "2026"}, {"plan": "", "tick": "x", "runs": [], "paused": 0}])
 def test_a_document_that_is_none_of_its_own_is_said_to_be_so(document: dict[str, Any]) -> None:
     with pytest.raises((KeyError, ValueError)):

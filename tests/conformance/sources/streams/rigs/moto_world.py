@@ -34,7 +34,7 @@ class MotoWorld:
     knows_times = False
     vanishes = True
     most_shards = 3
-    kept_bytes = 1 << 40
+    kept_bytes = 1 << 20
 
     def __init__(self, service: str, fixture: Fixture) -> None:
         port: int = fixture("moto_port")
