@@ -26,9 +26,7 @@ from sources.stream_verdict import LONGEST_STEP, Seen, Verdict, judge, loss
 PATIENCE = timedelta(seconds=1)
 """How long the broker may take to deliver a record that is there."""
 
-LAST_OFFSET = 1 << 62
-"""Beyond every stream's end, and still a number that a broker takes."""
-
+LAST_OFFSET = 1 << 62  # beyond every stream's end, and still a number that a broker takes
 CLOSING_S = 2.0
 PROBE_S = 1.0
 OPENING_S = 15.0

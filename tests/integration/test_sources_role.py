@@ -6,24 +6,26 @@ import asyncio
 import io
 import zipfile
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from fnrunner.app.parts import Parts
 from fnrunner.app.sources_role import SourcesRole
-from fnrunner.catalogue import NO_CODE, Artifacts, Catalogue, buckets
+from fnrunner.catalogue import NO_CODE, Artifacts, Catalogue, buckets, positions, triggers
 from fnrunner.model.arn import FunctionRef, Home
 from fnrunner.model.function import Bucket, Function, Notification
 from fnrunner.settings import Settings
 from fnrunner.store.engine import Store
 from fnrunner.store.schema import seen_object
 from sources import registry
-from sources.source import Adapter
+from sources.mapping import EventSourceMapping
+from sources.source import Adapter, Condition, Health
 
 HOME = Home()
 
@@ -160,3 +162,48 @@ async def test_watchers_are_made_by_the_adapter_that_was_found(
     await role.start()
     await role.close()
     assert [watch.bucket for watch in made] == ["photos"]
+
+
+class Starting:
+    """A poller that says it starts until it is let go on."""
+
+    name = "esm:u"
+
+    def __init__(self) -> None:
+        self.condition = Condition.STARTING
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def reconfigure(self, configuration: Any) -> None: ...
+
+    def health(self) -> Health:
+        return Health(self.condition)
+
+
+async def test_a_mapping_is_said_to_be_enabled_only_when_its_poller_works(
+    catalogue: Catalogue, store: Store, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller = Starting()
+    monkeypatch.setattr(SourcesRole, "_poller", lambda role, mapping: poller)
+    monkeypatch.setattr("fnrunner.app.sources_role.TELL_EVERY", timedelta(seconds=0.05))
+    role = SourcesRole(parts_of(store, catalogue, front))
+    mapping = EventSourceMapping("u", "f", source_arn="arn:aws:sqs:us-east-1:000000000000:jobs", revision=3)
+    gone = replace(mapping, uuid="v", deleting=True)
+
+    def save(connection: Connection) -> None:
+        for each in (mapping, gone):
+            triggers.save(connection, each)
+
+    await catalogue.change_triggers(save)
+    await role.start()
+    async with asyncio.timeout(30):
+        while "v" in catalogue.snapshot.of_type(EventSourceMapping):  # so what is to be told has been told
+            await asyncio.sleep(0.01)
+        assert await store.read(lambda connection: positions.told(connection, "u")) is None
+        poller.condition = Condition.OUTAGE  # and says why not
+        while not (told := await store.read(lambda connection: positions.told(connection, "u"))):
+            await asyncio.sleep(0.01)
+    assert (told["revision"], told["state"]) == (3, "Enabled")
+    await role.close()
