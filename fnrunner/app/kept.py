@@ -49,7 +49,7 @@ class Kept(Generic[T]):
         gone: Callable[[str], Awaitable[None]] = nothing,
         remedy: str = "",
     ) -> None:
-        self._what = what
+        self.what = what
         self._configuration = configuration
         self._make = make
         self._gone = gone
@@ -83,7 +83,7 @@ class Kept(Generic[T]):
         self._wanted = dict(wanted)
         for name in {*self._sources, *self._refused, *wanted} - self._tasks.keys():
             if not self._closing:
-                self._tasks[name] = asyncio.create_task(self._bring(name), name=f"{self._what} {name}")
+                self._tasks[name] = asyncio.create_task(self._bring(name), name=f"{self.what} {name}")
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=PATIENCE.total_seconds())
 
@@ -93,7 +93,7 @@ class Kept(Generic[T]):
         closing = [source.close() for source in self._sources.values()]
         for failure in await asyncio.gather(*closing, return_exceptions=True):
             if failure is not None:
-                log.error("a %s could not be closed in order", self._what, exc_info=failure)
+                log.error("a %s could not be closed in order", self.what, exc_info=failure)
         if tasks := list(self._tasks.values()):
             _, late = await asyncio.wait(tasks, timeout=CLOSING.total_seconds())
             for task in late:
@@ -103,12 +103,12 @@ class Kept(Generic[T]):
 
     def problems(self) -> Iterable[Problem]:
         for name, reason in self._refused.items():
-            yield Problem(f"{self._what} {name}", reason, self._remedy)
+            yield Problem(f"{self.what} {name}", reason, self._remedy)
         for name, reason in self._lingering.items():
-            yield Problem(f"{self._what} {name}", f"it was removed, and what it has stored is still there: {reason}")
+            yield Problem(f"{self.what} {name}", f"it was removed, and what it has stored is still there: {reason}")
         for name, state in self.health().items():
             if not state.ok and name not in self._refused and name not in self._lingering:
-                yield Problem(f"{self._what} {name}", "; ".join(state.reasons) or state.condition.value)
+                yield Problem(f"{self.what} {name}", "; ".join(state.reasons) or state.condition.value)
 
     async def _bring(self, name: str) -> None:
         """Until it is as it is wanted by then."""
@@ -135,7 +135,7 @@ class Kept(Generic[T]):
         except Exception as error:
             reason = str(error) or type(error).__name__
             if reason != self._refused.get(name):
-                log.exception("%s %s does not work as it is", self._what, name)
+                log.exception("%s %s does not work as it is", self.what, name)
             self._refused[name] = reason
         else:
             self._refused.pop(name, None)
@@ -154,7 +154,7 @@ class Kept(Generic[T]):
         except Exception as error:
             reason = str(error) or type(error).__name__
             if reason != self._lingering.get(name):
-                log.warning("%s %s has not gone yet: %s", self._what, name, reason, exc_info=True)
+                log.warning("%s %s has not gone yet: %s", self.what, name, reason, exc_info=True)
             self._lingering[name] = reason
             return False
         del self._sources[name]

@@ -26,6 +26,7 @@ from fnrunner.app.kept import Kept
 from fnrunner.app.mapping_state import MappingStates
 from fnrunner.app.parts import Parts, now, now_ms
 from fnrunner.app.push_source import topic_watch
+from fnrunner.app.source_metrics import SourceCollector
 from fnrunner.catalogue.follower import Follower
 from fnrunner.catalogue.queues import attributes_of
 from fnrunner.catalogue.schedule import watch_of
@@ -105,6 +106,7 @@ class SourcesRole:
             bucket = Bucket(name, directory)
             if known.get(name) != bucket:
                 await self._parts.catalogue.put_bucket(bucket)
+        self._parts.metrics.registry.register(SourceCollector(self.health))
         await self._claims.start()
         await self._follower.start()
         self._telling = asyncio.create_task(self._tell_for_ever(), name="states of mappings")
@@ -121,9 +123,9 @@ class SourcesRole:
         await self._claims.close()
         await self._foreign.close()
 
-    def health(self) -> Mapping[str, Health]:
-        """Of each source, by its name."""
-        return {name: state for kind in self._kinds for name, state in kind.health().items()}
+    def health(self) -> Mapping[str, Mapping[str, Health]]:
+        """Of each source, by its kind and name."""
+        return {kind.what: kind.health() for kind in self._kinds}
 
     def problems(self) -> Iterable[Problem]:
         for kind in self._kinds:

@@ -23,6 +23,7 @@ from fnrunner.model.function import Bucket, Function, Notification
 from fnrunner.settings import Settings
 from fnrunner.store.engine import Store
 from fnrunner.store.schema import seen_object
+from fnrunner.telemetry.metrics import Metrics
 from sources import registry
 from sources.mapping import EventSourceMapping
 from sources.source import Adapter, Condition, Health
@@ -84,6 +85,7 @@ def parts_of(store: Store, catalogue: Catalogue, front: Front) -> Parts:
         catalogue=catalogue,
         ledger=None,
         tracing=None,
+        metrics=Metrics(),
         front=front,
         destinations=lambda: None,
     )
@@ -100,7 +102,7 @@ async def role(store: Store, catalogue: Catalogue, front: Front) -> AsyncIterato
 async def followed(role: SourcesRole, names: set[str]) -> None:
     """Wait until these buckets and no others have a watcher."""
     async with asyncio.timeout(30):
-        while set(role.health()) != names:
+        while set(role.health()["bucket"]) != names:
             await asyncio.sleep(0.01)
 
 
@@ -120,7 +122,7 @@ async def test_a_bucket_that_cannot_be_watched_is_reported_and_does_not_stop_the
     await store.write(lambda connection: buckets.save_bucket(connection, Bucket("bad", "no/absolute/path")))
     await catalogue.put_bucket(Bucket("zebras", str(tmp_path / "zebras")))
     await role.start()
-    assert set(role.health()) == {"photos", "zebras"}
+    assert set(role.health()["bucket"]) == {"photos", "zebras"}
     assert [problem.part for problem in role.problems()] == ["bucket bad"]
     assert "not an absolute path" in next(iter(role.problems())).message
     (tmp_path / "photos" / "a.jpg").write_text("x")
