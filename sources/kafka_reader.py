@@ -60,7 +60,7 @@ class KafkaReader:
         self._records = records
         self._resume = start
         self._follows_group = follows_group
-        self._not_before = start.timestamp if isinstance(start, Begin) else None
+        self._not_before = start.timestamp if isinstance(start, Begin) and start.exact else None
         self._verify: After | None = None
         self._loss: PositionLost | None = None
         self._consumer: Any = None

@@ -27,8 +27,9 @@ async def opened(service: ShardService, start: Start = OLDEST) -> AwsShardReader
 
 async def take(reader: AwsShardReader, count: int) -> list[int]:
     found: list[int] = []
-    while len(found) < count:
-        found += [record.position for record in await reader.read(100, LONG)]
+    async with asyncio.timeout(30):
+        while len(found) < count:
+            found += [record.position for record in await reader.read(100, LONG)]
     return found
 
 

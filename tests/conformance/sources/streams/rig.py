@@ -21,8 +21,7 @@ class World(Protocol):
     """Some cannot do everything, and say so: ``forgets`` (retention can be brought about), ``goes_away``, ``remakes`` (a
     stream that is created again takes the positions of the old one), ``knows_times`` (reading can begin at one),
     ``vanishes`` (with its records when it is deleted). ``most_bytes`` is what the largest record has, ``most_shards`` what
-    the largest stream, ``kept_bytes`` what it can be
-    filled with in a test.
+    the largest stream, ``kept_bytes`` what it can be filled with in a test.
     """
 
     forgets: bool
