@@ -13,21 +13,18 @@ from pathlib import Path
 from tests.installation import ROOT, RUNTIME, Installation
 
 
-class Example:
-    """The example ``name``, copied to where ``server`` has its data. ``words`` replaces what a reader would fill in."""
+class Readme:
+    """The steps of a README, run in ``folder``. ``words`` replaces what a reader would fill in."""
 
-    def __init__(self, name: str, server: Installation, words: Mapping[str, str] = {}) -> None:
-        source = ROOT / "examples" / name
-        readme = (source / "README.md").read_text()
-        self.steps = re.findall(r"^```console\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
-        self.folder = server.directory / name
+    def __init__(self, readme: Path, folder: Path, server: Installation, words: Mapping[str, str]) -> None:
+        self.steps = re.findall(r"^```console\n(.*?)^```", readme.read_text(), re.DOTALL | re.MULTILINE)
+        self.folder = folder
         self.words = {"python3.11": RUNTIME, **words}
         self._server = server
-        shutil.copytree(source, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(self, step: str) -> str:
         """Every line of a step; what it printed. Fails with what it printed when a line's status is not 0."""
-        return "".join(self._line(line) for line in step.strip().splitlines())
+        return "".join(self._line(line) for line in step.splitlines() if line.strip())
 
     def _line(self, line: str) -> str:
         for word, value in self.words.items():
@@ -48,6 +45,15 @@ class Example:
         if target:
             (self.folder / target).write_text(done.stdout)
         return done.stdout
+
+
+class Example(Readme):
+    """The example ``name``, copied to where ``server`` has its data."""
+
+    def __init__(self, name: str, server: Installation, words: Mapping[str, str] | None = None) -> None:
+        source, folder = ROOT / "examples" / name, server.directory / name
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        super().__init__(source / "README.md", folder, server, words or {})
 
 
 def buckets(server: Installation) -> Path:

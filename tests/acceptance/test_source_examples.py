@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from tests import postgres_server
-from tests.example import Example, buckets
-from tests.installation import Installation, eventually
+from tests.example import Example, Readme, buckets
+from tests.installation import ROOT, Installation, eventually
 from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.slow
@@ -77,6 +77,21 @@ def test_the_web_api_keeps_items_in_postgresql(server: Installation) -> None:
         made = httpx.post(api, json={"name": "bolt", "quantity": 1}, timeout=30)
         assert made.status_code == 201, made.text
         assert httpx.get(api).json()["items"] == [made.json()]
+
+
+def test_the_readme_connects_a_function_in_one_line_each(server: Installation) -> None:
+    readme = Readme(ROOT / "README.md", server.directory, server, {})
+    (connect,) = [step for step in readme.steps if step.startswith("fnrunner stream create")]
+    (rewind,) = [step for step in readme.steps if "streams rewind" in step]
+    server.deploy("hello", "def handler(event, context):\n    print('got', event)\n    return {}\n", Timeout=20)
+    readme.run(connect)
+    eventually(lambda: "sensor-1" in server.command("logs", "hello").stdout)
+    listed = readme.run(rewind.replace("rewind readings", "rewind --yes readings"))
+    assert "readings" in listed
+    assert "jobs" in listed
+    assert "every-night" in server.command("schedule", "ls").stdout
+    assert "hello" in server.command("url", "ls").stdout
+    assert "hello" in server.command("topic", "ls").stdout
 
 
 def table(server: Installation) -> dict[str, tuple[int, int]]:
