@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 
 .PHONY: help demo test check static bench format system clean
 
-DOCTESTS := broker fnrunner/api fnrunner/catalogue fnrunner/cli fnrunner/concurrency fnrunner/delivery fnrunner/invoke fnrunner/model fnrunner/settings.py fnrunner/telemetry fnrunner/worker sources
+DOCTESTS := broker fnrunner/api fnrunner/auth fnrunner/catalogue fnrunner/cli fnrunner/concurrency fnrunner/delivery fnrunner/invoke fnrunner/model fnrunner/settings.py fnrunner/telemetry fnrunner/worker sources
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -179,6 +179,8 @@ class _Absent:
     """Stands for a service that nobody handed in; using it names what is missing."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # whoever only looks at it is no user
+            raise AttributeError(name)
         raise RuntimeError(f"this process has no service for {name!r}: the composition root gives it to pollers")
 
 
