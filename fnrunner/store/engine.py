@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from fnrunner.store import migration
@@ -25,7 +25,11 @@ from fnrunner.store.connection import Lane, make_private_file, parse_url
 from fnrunner.store.errors import StoreClosed, StoreError
 
 T = TypeVar("T")
-Insert = sqlite.Insert | postgresql.Insert
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
+
+    Insert = sqlite.Insert | postgresql.Insert
 
 PATIENCE = timedelta(seconds=30)
 """How long transient faults are retried before StoreUnavailable reaches the caller."""
@@ -109,7 +113,11 @@ class Store:
         return insert.on_conflict_do_update(index_elements=list(keys), set_=dict(changes))
 
     def _insert(self, table: Table) -> Insert:
-        return postgresql.insert(table) if self.dialect == "postgresql" else sqlite.insert(table)
+        if self.dialect == "postgresql":
+            from sqlalchemy.dialects import postgresql
+
+            return postgresql.insert(table)
+        return sqlite.insert(table)
 
     async def _patiently(self, lane: Lane | None, attempt: Attempt[T]) -> T:
         if lane is None:

@@ -20,7 +20,7 @@ import pytest
 from tests.installation import Installation, eventually
 from tests.rabbitmq_server import RabbitMQServer
 
-EVENTS = int(os.environ.get("FNRUNNER_TEST_EVENTS", "1500"))
+EVENTS = int(os.environ.get("FNRUNNER_TEST_EVENTS", "600"))
 KILL_EVERY_S = 2.0
 CODE = """
     import os

@@ -19,7 +19,7 @@ from tests.installation import Installation, eventually
 
 pytestmark = pytest.mark.slow
 
-MEGABYTES = int(os.environ.get("FNRUNNER_TEST_STREAM_MB", "128"))
+MEGABYTES = int(os.environ.get("FNRUNNER_TEST_STREAM_MB", "48"))
 MB = 1024 * 1024
 GROWTH_MB = 64
 """How much more memory a process may have afterwards, however much was streamed: buffers, and the allocator's habits."""
@@ -113,7 +113,7 @@ def test_a_client_that_stalls_holds_back_only_its_own_function(installation: Ins
     assert client.get(quick, timeout=60).text == "quick"
     with socket.create_connection(("127.0.0.1", installation.port), timeout=60) as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-        path = f"{slow.path}?mb={max(MEGABYTES, 128)}"
+        path = f"{slow.path}?mb={max(MEGABYTES, 64)}"
         stalled.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{installation.port}\r\n\r\n".encode())
         assert stalled.recv(1000).startswith(b"HTTP/1.1 200")
         before = resident_mb(installation)

@@ -17,7 +17,7 @@ from tests.installation import ROOT, RUNTIME, Installation, eventually
 
 pytestmark = pytest.mark.slow
 
-IMAGES = int(os.environ.get("FNRUNNER_TEST_IMAGES", "150"))
+IMAGES = int(os.environ.get("FNRUNNER_TEST_IMAGES", "60"))
 
 
 def drop(directory: Path, count: int) -> None:

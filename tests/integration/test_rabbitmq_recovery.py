@@ -26,7 +26,7 @@ REGISTERED_S = 2.0
 """RabbitMQ 3 writes down half a second late that a quorum queue was made: killed before, it never starts that queue."""
 
 RECOVERY_S = 5.0
-RESTARTS = int(os.environ.get("FNRUNNER_TEST_RESTARTS", "8"))
+RESTARTS = int(os.environ.get("FNRUNNER_TEST_RESTARTS", "4"))
 DELAYS = (timedelta(milliseconds=200),)
 
 

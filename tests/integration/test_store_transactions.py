@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, insert, select, text
 
-from fnrunner.store import schema
+from fnrunner.store import migration, schema
 from fnrunner.store.engine import Store
 from fnrunner.store.errors import StoreClosed, StoreConflict, StoreError, StoreTooNew, StoreUnavailable
 
@@ -190,3 +191,8 @@ async def test_a_file_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailable, match="file"):
         await Store(f"sqlite:///{tmp_path}/file/store.sqlite").start()
+
+
+def test_the_newest_revision_is_the_one_that_the_code_names() -> None:
+    scripts = ScriptDirectory.from_config(migration._config())
+    assert scripts.get_heads() == [migration.HEAD]

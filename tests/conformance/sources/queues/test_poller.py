@@ -23,6 +23,12 @@ from tests.conformance.sources.queues.rig import Rig
 Poll = Callable[..., Awaitable[QueuePoller]]
 
 
+@pytest.fixture(params=("queue-embedded", "queue-rabbitmq", "rmq-rabbitmq"))
+def world(request: pytest.FixtureRequest) -> str:
+    """What differs for a poller; what every adapter promises it is in the suite of inboxes."""
+    return str(request.param)
+
+
 def counters(poller: QueuePoller) -> dict[str, int]:
     return dict(poller.health().counters)
 
