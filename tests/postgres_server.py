@@ -114,8 +114,10 @@ class PostgresServer:
             return
         postmaster = self._postmaster()
         if number is signal.SIGKILL:
-            # Sessions have process groups of their own: the postmaster's children are found before it dies.
-            for pid in [*_children(postmaster), postmaster] if postmaster else ():
+            # Sessions have process groups of their own: the postmaster's children are found before it dies. It dies first,
+            # or it would begin to replace them, and the next start would find their shared memory in use.
+            killed = [postmaster, *_children(postmaster)] if postmaster else []
+            for pid in killed:
                 _send(pid, number)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
@@ -123,6 +125,7 @@ class PostgresServer:
             _send(postmaster, number)
         process.wait(STOP_TIMEOUT_S)
         if number is signal.SIGKILL:
+            _until_gone(killed)
             (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _postmaster(self) -> int | None:
@@ -141,6 +144,13 @@ def _program(name: str) -> Path:
     if directory is None:
         raise ServerFailed("PostgreSQL is not installed")
     return directory / name
+
+
+def _until_gone(pids: Sequence[int]) -> None:
+    """Memory that a killed process shared is in use until it has ended."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _children(pid: int) -> list[int]:
