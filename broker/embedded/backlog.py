@@ -81,9 +81,15 @@ class Backlog:
         return len(self.head) >= MEMORY_ENTRIES or self.head_bytes >= MEMORY_BYTES
 
     def push(self, entry: Entry) -> None:
-        """A new message is ready, behind all others."""
-        self.last_seq = entry.seq
-        if entry.journaled and (self.paged or self._memory_is_full):
+        """A new message is ready, behind all others.
+
+        Two batches may be committed in another order than they were numbered in. What comes late has its place by number:
+        behind the tail its row would be read a second time, or never.
+        """
+        self.last_seq = max(self.last_seq, entry.seq)
+        if entry.seq < self.tail_seq:
+            self.give_back(entry)
+        elif entry.journaled and (self.paged or self._memory_is_full):
             self.paged += 1
         else:
             self._append(entry)
