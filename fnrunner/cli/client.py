@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
 
 FUNCTIONS = "/2015-03-31/functions"
+MAPPINGS = "/2015-03-31/event-source-mappings/"
 ADMIN = "/fnrunner/v1"
 STREAMED_FUNCTIONS = "/2021-11-15/functions"
 CHUNK_BYTES = 64 * 1024

@@ -8,14 +8,13 @@ from typing import Any
 import click
 
 from fnrunner.cli import option
-from fnrunner.cli.client import ADMIN, Client, segment
+from fnrunner.cli.client import ADMIN, MAPPINGS, Client, segment
 from fnrunner.cli.error import UsageFault
 from fnrunner.cli.event_source import home_of, source_of, start_of, target_of
 from fnrunner.cli.function import confirm
 from fnrunner.cli.mapping_page import page
 from fnrunner.cli.output import Output, clean
 
-MAPPINGS = "/2015-03-31/event-source-mappings/"
 _SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--batch-size", "BatchSize", click.IntRange(1, 10_000), "At most so many records in an event."),
     ("--window", "MaximumBatchingWindowInSeconds", click.IntRange(0, 300), "Gather records for so many seconds."),

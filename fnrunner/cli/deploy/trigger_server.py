@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 
-from fnrunner.cli.client import ADMIN, Client, segment
+from fnrunner.cli.client import ADMIN, MAPPINGS, Client, segment
 from fnrunner.cli.deploy import conversion
 from fnrunner.cli.deploy.trigger import Kind, TriggerSpec, TriggerStep, TriggerThere
 from fnrunner.cli.error import CliError, ServerRefused
 from fnrunner.cli.url import url_path
 
-MAPPINGS = "/2015-03-31/event-source-mappings/"
 PATIENCE = timedelta(seconds=60)
 _IN_USE = "ResourceInUseException"
 _CONFLICT = "ResourceConflictException"
