@@ -132,7 +132,10 @@ async def test_writes_while_the_server_is_killed_all_count_once(private_postgres
 
     writing = asyncio.create_task(write_all())
     for _ in range(2):
-        await asyncio.wait_for(enough.wait(), 60)
+        waiting = asyncio.create_task(enough.wait())
+        await asyncio.wait({writing, waiting}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            await asyncio.wait_for(writing, 1)  # raises what ended the writes
         enough.clear()
         await asyncio.to_thread(private_postgres.kill)
         await asyncio.to_thread(private_postgres.start)
