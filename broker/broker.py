@@ -31,7 +31,7 @@ The contract, which ``tests/conformance/broker`` checks of every implementation
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -154,10 +154,18 @@ class Subscription(Protocol):
         """Take no more. Deliveries that are out stay valid and can still be settled. Idempotent."""
 
 
+PERMIT_PAUSE = timedelta(milliseconds=100)
+"""How long a permit whose holder was lost is kept back, so that whatever ran under it can be stopped first."""
+
+
 class Permit(Protocol):
     @property
     def valid(self) -> bool:
-        """False once the connection that held it is lost: the right to run has gone."""
+        """False once it was released, or lost with the connection that held it."""
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set when the right to run has gone and nobody released it: whatever runs under it must stop at once."""
 
     async def release(self) -> None:
         """Give it back. Idempotent; harmless when it is no longer valid."""
@@ -166,14 +174,22 @@ class Permit(Protocol):
 class Permits(Protocol):
     """A counted right, shared by all processes: at most ``total`` are held at any time, whatever dies.
 
-    The permits of a process that dies return within seconds.
+    The permits of a process that dies return within seconds, and after :data:`PERMIT_PAUSE`. A process that is cut off from
+    the broker loses its permits before the broker gives them to somebody else.
     """
 
-    async def resize(self, total: int) -> None:
-        """Make ``total`` permits exist. Shrinking takes effect as held permits are released."""
+    async def resize(self, total: int, generation: int = 0) -> None:
+        """Make ``total`` permits exist. Shrinking takes effect as held permits are released, before anybody else gets them.
 
-    async def acquire(self, timeout: timedelta) -> Permit | None:
-        """A permit, waiting for one at most ``timeout`` (zero: take one only if it is free now)."""
+        Of two calls that differ the higher ``generation`` counts, whichever comes last. Call it before the first ``acquire``
+        of a process: a broker that was restarted, or whose queue somebody deleted, is told again what was asked for last.
+        """
+
+    async def acquire(self, timeout: timedelta, *, urgent: bool = False) -> Permit | None:
+        """A permit, waiting for one at most ``timeout`` (zero: take one only if it is free now).
+
+        Of those who wait, the urgent ones come first. Raises Unavailable.
+        """
 
 
 class Broker(Protocol):
@@ -224,6 +240,9 @@ class Broker(Protocol):
 
     async def depth(self, queue: str) -> QueueDepth:
         """Raises QueueNotFound."""
+
+    async def depths(self, queues: Iterable[str]) -> dict[str, QueueDepth]:
+        """Of many queues, for little more than one costs. Those that do not exist are left out."""
 
     async def purge(self, queue: str) -> int:
         """Drop what is ready; how many there were. Raises QueueNotFound."""

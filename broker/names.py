@@ -28,6 +28,9 @@ RETURNED = f"{PREFIX}.returned"
 CONTROL = f"{PREFIX}.control"
 """Fanout exchange of control events: every process hears every event."""
 
+PULSE = f"{PREFIX}.pulse"
+"""Quorum queue of a cluster that nobody reads: whether a node confirms for it tells whether it reaches the others."""
+
 NODE_HEADER = "x-fnrunner-node"
 """Header of a request: the node that waits for its replies. Header of a reply that is not the last and of a probe, where
 the request has a window: the node that sends it."""
@@ -42,7 +45,7 @@ def events(function: str) -> str:
 
 
 def requests(function: str) -> str:
-    """The classic queue of a function's synchronous requests."""
+    """The queue of a function's synchronous requests: classic, and on a cluster a quorum queue."""
     return f"{PREFIX}.requests.{function}"
 
 

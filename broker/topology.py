@@ -39,7 +39,8 @@ class Queue:
     """``ttl`` is the longest wait of any message, ``dead_letter_exchange`` where it goes then or when rejected
     (``dead_letter_routing_key`` None keeps its own). Dead-lettering of quorum queues is at least once, which needs
     ``overflow: reject-publish``. ``delivery_limit`` is a backstop on quorum queues. ``max_age`` and
-    ``max_size_bytes`` bound a stream. Exclusive queues go with the connection that declared them.
+    ``max_size_bytes`` bound a stream. Exclusive queues go with the connection that declared them. A classic queue that is
+    ``replicated`` is a quorum queue where the broker is a cluster, and taken as it is where it exists as the other kind.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Queue:
     max_age: timedelta | None = None
     max_size_bytes: int | None = None
     exclusive: bool = False
+    replicated: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def function_queues(function: str) -> Topology:
                 dead_letter_routing_key=function,
                 delivery_limit=DELIVERY_LIMIT,
             ),
-            Queue(requests, QueueKind.CLASSIC, dead_letter_exchange=names.RETURNED),
+            Queue(requests, QueueKind.CLASSIC, dead_letter_exchange=names.RETURNED, replicated=True),
             Queue(dead, delivery_limit=KEPT_LIMIT),
         ),
         bindings=(

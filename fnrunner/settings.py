@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+from fnrunner.model import limits
 from fnrunner.model.arn import Home
 
 
@@ -39,10 +40,15 @@ class Settings:
     ``retry_delays`` are the waits before the first, second, … retry of a function error: their count is not a limit,
     the last one repeats. ``sync_wait`` is how long a synchronous call of an uncapped function may wait for room.
     ``health_port`` is where a worker or a sources process answers /readyz. ``idle_timeout`` is how long an unused
-    environment is kept. ``connect_timeout`` is how long one try to reach RabbitMQ may take at the start.
+    environment is kept. ``cpu_limit``: a function has no more of the processor than its memory entitles it to.
+    ``connect_timeout`` is how long one try to reach RabbitMQ may take at the start.
     ``history``: how long logs and finished events are kept. ``aws_endpoints`` are URLs of AWS-compatible services by name,
     where ARNs of other accounts live; ``brokers`` are URLs of other RabbitMQ brokers by the name that an ARN has.
     ``credentials_file`` holds the access keys of those who may call function URLs with AWS_IAM.
+    ``give_up`` is how long a worker or a sources process may be unable to work before it ends with status 75. ``lag`` is the
+    age of a stream's records from which on their mapping is reported as lagging.
+    ``account_concurrency`` is how much may run at once of all functions together, over all workers; ``scaling_rate`` how
+    many environments a function may get in each 10 s, over all workers. Both are the same in every process.
     """
 
     data_dir: Path
@@ -58,6 +64,7 @@ class Settings:
     worker_capacity: int = field(default_factory=default_capacity)
     zone: str = ""
     sandbox: str = "auto"
+    cpu_limit: bool = False
     buckets: Mapping[str, str] = field(default_factory=dict)
     sync_wait: timedelta = timedelta(seconds=10)
     idle_timeout: timedelta = timedelta(minutes=5)
@@ -70,6 +77,10 @@ class Settings:
     aws_endpoints: Mapping[str, str] = field(default_factory=dict, repr=False)
     brokers: Mapping[str, str] = field(default_factory=dict, repr=False)
     credentials_file: Path | None = None
+    give_up: timedelta = timedelta(minutes=5)
+    lag: timedelta = timedelta(minutes=1)
+    account_concurrency: int = limits.ACCOUNT_CONCURRENCY
+    scaling_rate: int = limits.SCALING_RATE
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
@@ -265,6 +276,7 @@ _READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "FNRUNNER_WORKER_CAPACITY": ("worker_capacity", _whole(1, 10_000), "a whole number from 1 to 10000"),
     "FNRUNNER_ZONE": ("zone", _matching(r"[A-Za-z0-9._-]{1,64}"), "a label of letters, digits, . _ -"),
     "FNRUNNER_SANDBOX": ("sandbox", _one_of("auto", "process"), "auto or process"),
+    "FNRUNNER_CPU_LIMIT": ("cpu_limit", lambda text: _one_of("on", "off")(text) == "on", "on or off"),
     "FNRUNNER_BUCKETS": ("buckets", parse_buckets, "name=dir,…"),
     "FNRUNNER_AWS_ENDPOINTS": ("aws_endpoints", parse_endpoints, "sqs=http://…,kinesis=…,dynamodb=…"),
     "FNRUNNER_BROKERS": ("brokers", parse_brokers, "name=amqp://…,…"),
@@ -276,6 +288,14 @@ _READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "FNRUNNER_HEALTH_PORT": ("health_port", _whole(0, 65_535), "a port, 0 to 65535"),
     "FNRUNNER_TRUST_NETWORK": ("trust_network", lambda text: _one_of("0", "1")(text) == "1", "0 or 1"),
     "FNRUNNER_CREDENTIALS_FILE": ("credentials_file", lambda text: Path(text).absolute(), "a file"),
+    "FNRUNNER_GIVE_UP_S": ("give_up", _seconds, _DURATION),
+    "FNRUNNER_LAG_S": ("lag", _seconds, _DURATION),
+    "FNRUNNER_ACCOUNT_CONCURRENCY": (
+        "account_concurrency",
+        _whole(limits.UNRESERVED_MINIMUM, limits.MOST_ACCOUNT_CONCURRENCY),
+        "a whole number from 100 to 1000000",
+    ),
+    "FNRUNNER_SCALING_RATE": ("scaling_rate", _whole(1, 1_000_000), "a whole number from 1 to 1000000"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("otlp_endpoint", _matching(r"https?://.+"), "http://… or https://…"),
 }
 _SECRET = {"FNRUNNER_BROKER_URL", "FNRUNNER_STORE_URL", "FNRUNNER_BROKERS", "FNRUNNER_AWS_ENDPOINTS"}

@@ -54,6 +54,10 @@ class SourceUnavailable(SourcesError):
     """The source cannot be reached now. Nothing is lost: reading goes on where it stopped. Start it, or correct its URL."""
 
 
+class SourceSilent(SourceUnavailable):
+    """Connected but not consuming: messages are there and do not come. It is consumed anew by itself."""
+
+
 class SourceMissing(SourcesError):
     """The source does not exist. Create it, or delete the event source mapping."""
 

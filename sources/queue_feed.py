@@ -4,9 +4,9 @@ A consumer's prefetch is what was taken and is not settled, plus what is asked f
 nothing is wanted or half would do, so that a batch that is not full changes nothing on the broker. What came and was not
 wanted after all waits here, for a while; then it goes back to the queue.
 
-The queue is looked at whenever nothing came for some time, since a queue that was deleted says nothing by itself. A queue
-that was deleted and made again before that is the broker port's affair, which consumes it anew: at once, but on RabbitMQ 3
-only after five minutes, where a quorum queue does not tell.
+The queue is looked at whenever nothing came for some time, since a queue that was deleted says nothing by itself, and
+neither does, on RabbitMQ 3, a quorum queue that was deleted and made again before that. Where messages are ready at two looks
+in a row, with room for them here, and none came between, the consumer is dead: it is said, and the queue is consumed anew.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 
-from broker.broker import Broker, Delivery, Subscription
+from broker.broker import Broker, Delivery, QueueDepth, Subscription
 from broker.errors import AlreadySettled, BrokerError, DeliveryLost, QueueNotFound
-from sources.errors import SourceMissing, SourceUnavailable
+from sources.errors import SourceMissing, SourceSilent, SourceUnavailable
 
-LOOK_EVERY = timedelta(seconds=5)
+LOOK_EVERY = timedelta(seconds=2)
 LINGER_S = 0.002
 """So long a message may wait for others that came with it."""
 UNWANTED_S = 300.0
@@ -71,6 +71,8 @@ class QueueFeed:
         self._arrived = asyncio.Event()
         self._woken = False
         self._looked = 0.0
+        self._came = 0
+        self._suspected: int | None = None
 
     async def broker(self) -> Broker:
         """Raises SourceUnavailable, Misconfigured."""
@@ -80,7 +82,8 @@ class QueueFeed:
     async def receive(self, limit: int, wait: timedelta) -> list[Taken]:
         """At most ``limit``, in order; empty when ``wait`` is over, or :meth:`wake` was called.
 
-        A limit of zero says that nothing is wanted for now. Raises SourceUnavailable, SourceMissing, Misconfigured.
+        A limit of zero says that nothing is wanted for now. Raises SourceUnavailable (SourceSilent when messages do not come:
+        the next call consumes anew), SourceMissing, Misconfigured.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + wait.total_seconds()
@@ -153,6 +156,7 @@ class QueueFeed:
     # Deliveries
 
     def _on_delivery(self, delivery: Delivery) -> None:
+        self._came += 1
         self._waiting.append(Taken(delivery, next(self._places), asyncio.get_running_loop().time()))
         self._arrived.set()
 
@@ -203,22 +207,37 @@ class QueueFeed:
         self._looked = asyncio.get_running_loop().time()
 
     async def _look(self, every: float) -> None:
-        """Raises QueueNotFound, after which it is consumed anew, and other BrokerErrors."""
+        """Raises QueueNotFound and SourceSilent, after which it is consumed anew, and other BrokerErrors."""
         now = asyncio.get_running_loop().time()
         if self._waiting or now - self._looked < every:
             return
         broker = await self._connect()
         self._looked = now
         try:
-            await broker.depth(self.queue)
+            depth = await broker.depth(self.queue)
         except QueueNotFound:
             await self._forget()
             self._waiting.clear()  # gone with the queue: they can be settled no more
             raise
+        if self._is_silent(depth):
+            await self._forget()
+            raise SourceSilent(
+                f"connected but not consuming the queue {self.queue}: {depth.ready} that wait in it do not come. It is "
+                "consumed anew by itself"
+            )
+
+    def _is_silent(self, depth: QueueDepth) -> bool:
+        """Nothing came between two looks, although there was something, and room for it."""
+        subscription, suspected = self._subscription, self._suspected
+        # while a prefetch changes the broker may use less of it than half
+        room = subscription is not None and 2 * len(self._out) < subscription.prefetch
+        self._suspected = self._came if room and depth.ready and not self._waiting else None
+        return suspected is not None and suspected == self._suspected
 
     async def _forget(self) -> None:
         """Consume anew next time. What was taken can still be settled, if the broker still has it out."""
         subscription, self._subscription = self._subscription, None
+        self._suspected = None
         if subscription is not None:
             try:
                 await subscription.cancel()

@@ -61,10 +61,11 @@ class Tally:
 
 @dataclass(slots=True)
 class Signs:
-    """Why the source, the function or the store does not do its part now; empty when it does. ``result`` is the
-    LastProcessingResult that is stored."""
+    """Why the source, the function or the store does not do its part now; empty when it does. ``silent``: the source is
+    connected, and what is there does not come. ``result`` is the LastProcessingResult that is stored."""
 
     source: str = ""
+    silent: bool = False
     function: str = ""
     store: str = ""
     result: str = ""

@@ -81,7 +81,9 @@ class QueuePoller:
         signs = self._signs
         reasons = tuple(text for text in (self._fault, signs.source, signs.function, trouble, signs.store) if text)
         condition = self._condition
-        if condition is Condition.WATCHING and (self._fault or signs.source):
+        if condition is Condition.WATCHING and signs.silent and not self._fault:
+            condition = Condition.SILENT
+        elif condition is Condition.WATCHING and (self._fault or signs.source):
             condition = Condition.OUTAGE
         elif condition is Condition.WATCHING and reasons:
             condition = Condition.DEGRADED
@@ -127,6 +129,7 @@ class QueuePoller:
             self._changed.clear()
             self._stop = asyncio.Event()
             self._signs.source = self._signs.function = self._signs.store = ""
+            self._signs.silent = False
             try:
                 self._session = QueueSession(
                     self._mapping, self._services, self._adapter, claim, self._tally, self._signs, self._stop

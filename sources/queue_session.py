@@ -20,7 +20,7 @@ from datetime import timedelta
 from json import dumps
 
 from broker.envelope import SYNC_LIMIT_BYTES
-from sources.errors import SourceMissing, SourceUnavailable
+from sources.errors import SourceMissing, SourceSilent, SourceUnavailable
 from sources.filters import FilterCriteria
 from sources.inbox import Inbox, InboxAdapter, Received
 from sources.invocation import Deferred, Result
@@ -132,11 +132,11 @@ class QueueSession:
             try:
                 found = await self._inbox.receive(room, self._patience())
             except (SourceUnavailable, SourceMissing) as error:
-                self._signs.source = str(error)
+                self._signs.source, self._signs.silent = str(error), isinstance(error, SourceSilent)
                 failures += 1
                 await asyncio.sleep(pause(self._services.retry_first, failures, LONGEST_SOURCE_PAUSE).total_seconds())
                 continue
-            self._signs.source, failures = "", 0
+            self._signs.source, self._signs.silent, failures = "", False, 0
             await self._take_in(found)
             self._dispatch()
 

@@ -122,7 +122,8 @@ class Claims(Protocol):
 
 class Condition(Enum):
     """WATCHING: all is well. DEGRADED: it works in a slower way. LAGGING: it is behind. WAITING: another process does it.
-    IDLE: nobody wants its events. OUTAGE: what it watches, or the store, is away. STARTING and CLOSED as they say.
+    IDLE: nobody wants its events. SILENT: it is connected, and what is there does not come. OUTAGE: what it watches, or the
+    store, is away. STARTING and CLOSED as they say.
     """
 
     STARTING = "starting"
@@ -131,6 +132,7 @@ class Condition(Enum):
     LAGGING = "lagging"
     WAITING = "waiting"
     IDLE = "idle"
+    SILENT = "connected but not consuming"
     OUTAGE = "outage"
     CLOSED = "closed"
 
@@ -194,7 +196,8 @@ class Services:
     Pollers use ``broker`` (the own one), ``invoker``, ``letters`` and ``claims``. ``brokers`` makes a started client of
     another RabbitMQ by its name in the settings (raises Misconfigured for an unknown one); ``endpoints`` are the URLs of
     AWS-compatible services by name (``sqs``, ``kinesis``, ``dynamodb``), where ARNs of other accounts live. ``retry_first``
-    is the first wait after a failed batch; it doubles up to 60 times as much. ``queue_attributes`` are those of a queue of
+    is the first wait after a failed batch; it doubles up to 60 times as much. ``lag`` is from when on it is worth saying that a
+    stream's records are old. ``queue_attributes`` are those of a queue of
     the own broker (raises CheckpointsUnavailable); ``virtual_hosts`` are those of the brokers, by the brokers' names.
     """
 
@@ -211,6 +214,7 @@ class Services:
     brokers: Callable[[str], Awaitable[Broker]] = _absent
     endpoints: Mapping[str, str] = field(default_factory=dict)
     retry_first: timedelta = timedelta(seconds=1)
+    lag: timedelta = timedelta(minutes=1)
     queue_attributes: Callable[[str], Awaitable[QueueAttributes]] = default_attributes
     virtual_hosts: Mapping[str, str] = field(default_factory=lambda: {"fnrunner": "/"})
 

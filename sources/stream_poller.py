@@ -46,9 +46,6 @@ LOOK_EVERY = timedelta(seconds=1)
 LIST_EVERY = timedelta(seconds=10)
 STARTING = timedelta(seconds=10)
 CLOSING = timedelta(seconds=10)
-BEHIND = timedelta(minutes=1)
-"""From when on being behind is worth saying."""
-
 _GAP_IS_NEWS_S = 3600
 
 
@@ -130,7 +127,7 @@ class StreamPoller:
         if self._condition is not Condition.WATCHING:
             return Health(self._condition, (self._trouble,) if self._trouble else (), counters)
         condition, reasons = _judge(
-            [(shard, worker.signs) for shard, (worker, _) in self._workers.items()], self._now()
+            [(shard, worker.signs) for shard, (worker, _) in self._workers.items()], self._now(), self._services.lag
         )
         if self._trouble:
             condition, reasons = Condition.OUTAGE, (self._trouble, *reasons)
@@ -234,14 +231,14 @@ class StreamPoller:
             return
 
 
-def _judge(shards: Sequence[tuple[str, Signs]], now: float) -> tuple[Condition, tuple[str, ...]]:
+def _judge(shards: Sequence[tuple[str, Signs]], now: float, lag: timedelta) -> tuple[Condition, tuple[str, ...]]:
     """What is to be said of all shards together."""
     away = [f"{shard}: {text}" for shard, signs in shards for text in (signs.source, signs.store) if text]
     slow = [f"{shard}: {text}" for shard, signs in shards for text in signs.lanes]
     slow += [
         f"{shard} is {_rounded(signs.behind)} behind. Raise ParallelizationFactor or BatchSize, or speed the function up"
         for shard, signs in shards
-        if signs.behind >= BEHIND and not signs.lanes
+        if signs.behind >= lag and not signs.lanes
     ]
     gaps = [f"{shard}: {signs.gap}" for shard, signs in shards if signs.gap and now - signs.gap_at < _GAP_IS_NEWS_S]
     reasons = tuple(_once([*away, *slow, *gaps]))

@@ -105,7 +105,7 @@ class ScriptedFront:
     left: list[Streamed] = field(default_factory=list)
 
     async def check(self, ref: FunctionRef) -> Function:
-        function = self.catalogue.lookup(ref.name) if ref.qualifier in ("", "$LATEST") else None
+        function = self.catalogue.resolve(ref.name, ref.qualifier)
         if function is None:
             raise errors.FunctionNotFound(f"Function not found: {HOME.function(ref.name, ref.qualifier or '$LATEST')}")
         return function
@@ -123,7 +123,7 @@ class ScriptedFront:
         trigger: str = "http",
     ) -> Result:
         await self._asked("call", ref, client_context=client_context, log_tail=log_tail, xray=xray, trace=dict(trace))
-        return self.result(checked(payload, asynchronous=False))
+        return self.result(await checked(payload, asynchronous=False))
 
     @asynccontextmanager
     async def stream(
@@ -139,7 +139,7 @@ class ScriptedFront:
         trigger: str = "http",
     ) -> AsyncIterator[Streamed]:
         await self._asked("stream", ref, client_context=client_context, log_tail=log_tail, xray=xray, trace=dict(trace))
-        answer = self.streamed(checked(payload, asynchronous=False))
+        answer = self.streamed(await checked(payload, asynchronous=False))
         try:
             yield answer
         finally:
@@ -156,7 +156,7 @@ class ScriptedFront:
         xray: str = "",
         trace: Mapping[str, str] = {},
     ) -> str:
-        payload = checked(payload, asynchronous=True)
+        payload = await checked(payload, asynchronous=True)
         await self._asked("accept", ref, payload=payload, xray=xray, trace=dict(trace))
         return event_id or "event-1"
 
@@ -185,7 +185,9 @@ async def services_in(directory: Path, **more: Any) -> AsyncIterator[Services]:
         broker = EmbeddedBroker(directory / "broker", delays=ladder(settings.retry_delays))
         await broker.start()
         stack.push_async_callback(broker.close)
-        catalogue = Catalogue(store, Artifacts(settings.artifacts), HOME, now)
+        catalogue = Catalogue(
+            store, Artifacts(settings.artifacts), HOME, now, account_concurrency=settings.account_concurrency
+        )
         await catalogue.refresh()
         registry = CollectorRegistry()
         Counter("fnrunner_accepted", "Events accepted.", registry=registry).inc(3)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import rabbitmq_server
+from tests.rabbitmq_cluster import RabbitMQCluster
 from tests.rabbitmq_server import RabbitMQContainer, RabbitMQServer
 
 RABBITMQ_4_URL = "FNRUNNER_TEST_RABBITMQ4_URL"
@@ -47,6 +48,15 @@ def private_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbi
         missing("rabbitmq-server (apt-get install rabbitmq-server)")
     with RabbitMQServer(tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQCluster]:
+    """Three nodes, shared by the session: whoever kills one or cuts it off brings it back."""
+    if not rabbitmq_server.available():
+        missing("rabbitmq-server (apt-get install rabbitmq-server)")
+    with RabbitMQCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

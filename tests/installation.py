@@ -15,7 +15,7 @@ import sys
 import textwrap
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +29,7 @@ from tests.rabbitmq_server import free_port
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 ROLE = "arn:aws:iam::000000000000:role/r"
+PROGRAM = (sys.executable, "-m", "fnrunner")
 PATIENCE_S = 60.0
 
 
@@ -79,22 +80,30 @@ class Installation:
         }
         self.http = httpx.Client(base_url=self.url, timeout=60)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._health: dict[str, str] = {}
 
-    def start(self, role: str, name: str = "", *, wait: bool = True, **settings: str) -> subprocess.Popen[bytes]:
-        """A process of this role under ``name``, ready unless ``wait`` is off."""
+    def start(
+        self, role: str, name: str = "", *, wait: bool = True, program: Sequence[str] = PROGRAM, **settings: str
+    ) -> subprocess.Popen[bytes]:
+        """A process of this role under ``name``, ready unless ``wait`` is off. ``program`` runs in fnrunner's place."""
         name = name or role
         environ = {**self.environ, **settings}
         if role in ("worker", "sources"):
             environ["FNRUNNER_HEALTH_PORT"] = str(free_port())
         with (self.directory / f"{name}.log").open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "fnrunner", role], env=environ, stdout=output, stderr=output, cwd=self.directory
-            )
+            process = subprocess.Popen([*program, role], env=environ, stdout=output, stderr=output, cwd=self.directory)
         self.processes[name] = process
+        self._health[name] = f"http://127.0.0.1:{environ.get('FNRUNNER_HEALTH_PORT') or self.port}"
         if wait:
-            port = environ.get("FNRUNNER_HEALTH_PORT") or self.port
-            self.wait_ready(process, name, f"http://127.0.0.1:{port}/readyz")
+            self.wait_ready(process, name, f"{self._health[name]}/readyz")
         return process
+
+    def is_ready(self, name: str) -> bool:
+        """Whether the process says so itself."""
+        try:
+            return httpx.get(f"{self._health[name]}/readyz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
 
     def wait_ready(self, process: subprocess.Popen[bytes], name: str, url: str) -> None:
         def ready() -> bool:
@@ -106,6 +115,15 @@ class Installation:
             eventually(ready)
         except NotInTime as error:
             raise NotInTime(f"{name}: {error}; its log ends {self.log(name)[-3000:]}") from error
+
+    def health(self, name: str, path: str = "readyz") -> tuple[int, dict[str, Any]]:
+        """What the process called so answers: the status, and the document."""
+        answer = httpx.get(f"{self._health[name]}/{path}", timeout=10)
+        return answer.status_code, answer.json()
+
+    def codes(self, name: str) -> set[str]:
+        """The codes of its problems."""
+        return {problem["code"] for problem in self.health(name)[1]["problems"]}
 
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text(errors="replace")

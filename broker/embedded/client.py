@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from broker.embedded.delivery import (
 from broker.embedded.hub import Hub, epoch_ms
 from broker.embedded.permits import ClientPermits, Counter, HeldPermit
 from broker.embedded.values import Session
-from broker.errors import Closed, DelayUnknown, MessageTooLarge, Unavailable
+from broker.errors import Closed, DelayUnknown, MessageTooLarge, QueueNotFound, Unavailable
 from broker.message import Message
 from broker.topology import Topology, delays_of, foundation
 
@@ -146,6 +147,13 @@ class EmbeddedBroker:
     async def depth(self, queue: str) -> QueueDepth:
         await asyncio.sleep(0)  # whoever asks until the answer changes must let it change
         return self.require_open().engine.depth(queue)
+
+    async def depths(self, queues: Iterable[str]) -> dict[str, QueueDepth]:
+        found = {}
+        for queue in queues:
+            with contextlib.suppress(QueueNotFound):
+                found[queue] = await self.depth(queue)
+        return found
 
     async def purge(self, queue: str) -> int:
         hub = self.require_open()

@@ -146,11 +146,13 @@ def pack_table(arguments: Mapping[str, Any]) -> bytes:
 
 
 def pack_spec(queue: Queue) -> bytes:
-    """A queue's arguments as the journal keeps them: durations in milliseconds, defaults left out."""
+    """A queue's arguments as the journal keeps them: durations in milliseconds, defaults left out, and what does not
+    make it another queue.
+    """
     row: dict[str, Any] = {}
     for f in fields(Queue):
         value = getattr(queue, f.name)
-        if f.name != "name" and value != f.default:
+        if f.name != "name" and f.compare and value != f.default:
             row[f.name] = value.value if isinstance(value, QueueKind) else value
             if isinstance(value, timedelta):
                 row[f.name] = milliseconds(value)

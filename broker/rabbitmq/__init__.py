@@ -26,6 +26,11 @@ What happens when each part dies
     A connection: its link opens another, trying every host in turn; publishes on their way are sent again with the same
     message id until their timeout; each attachment (publishing, every subscription, the queues of replies and control events)
     is set up again. Requests that wait get Unavailable; permits are void.
+    A node of a cluster: likewise, with the next host in turn. A node that is up and cut off from the others takes every
+    connection and carries out nothing: each connection asks its node (:mod:`~broker.rabbitmq.pulse`), and when no answer comes
+    moves to one that answers. What was out there is delivered again when the other nodes have noticed, after RabbitMQ's
+    ``net_ticktime``; until then nothing can be declared either, so replies may have to wait. A message that a quorum queue
+    refuses because it lost its leader is sent again.
     A channel: only what was on it is set up again. A publish to an exchange that does not exist would close the channel of
     all, so an exchange is looked for before it is used for the first time.
     A queue under its consumer: declared again as this client declared it, when its deletion is over; a queue that

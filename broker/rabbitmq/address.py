@@ -23,6 +23,11 @@ class Address:
     urls: tuple[URL, ...]
     hosts: str
 
+    @property
+    def cluster(self) -> bool:
+        """Several hosts are named: what must survive the loss of one of them is kept on more than one."""
+        return len(self.urls) > 1
+
     def __repr__(self) -> str:
         first = self.urls[0]
         user = f"{first.user}@" if first.user else ""

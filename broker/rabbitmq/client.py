@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import timedelta
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from broker.rabbitmq.failure import Lost
 from broker.rabbitmq.feed import Feed
 from broker.rabbitmq.permit import Permits
 from broker.rabbitmq.publisher import Publisher
+from broker.rabbitmq.pulse import Pulse
 from broker.rabbitmq.replying import Replies
 from broker.rabbitmq.request import YIELDED_HEADER, Listener, Listeners, Requests
 from broker.rabbitmq.stream import StreamSubscription
@@ -39,7 +40,7 @@ class RabbitMQBroker:
     connection; later ones are tried until ``close``.
 
     A ``guest`` is at a broker that is somebody else's: it consumes, gets, publishes and asks for depths, declares nothing, and
-    everything that would need something declared or removed there raises ForeignBroker.
+    everything that would need something declared or removed there raises ForeignBroker. It sends no probes for alarms.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class RabbitMQBroker:
         self._delays = set(delays)
         self._guest = guest
         self._connect_timeout = connect_timeout
-        self._publishing = Link(address, f"{self.node} publishes")
-        self._consuming = Link(address, f"{self.node} consumes")
+        # A guest makes no queue there, so it cannot ask for one either.
+        pulse = None if guest else Pulse
+        self._publishing = Link(address, f"{self.node} publishes", pulse)
+        self._consuming = Link(address, f"{self.node} consumes", pulse)
         self._declarations = Declarations(self._consuming)
         self._subscriptions: set[Subscription] = set()
         self._listeners = Listeners()
@@ -69,7 +72,7 @@ class RabbitMQBroker:
         self._listening = asyncio.Lock()
         self._hears = False
         self._started = self._closed = False
-        self._publisher = Publisher(self._publishing)
+        self._publisher = Publisher(self._publishing, probes=not guest)
         self._requests = Requests(self.node, self._publisher, self._ready_to_ask)
         self._replies = Replies(self.node, self._publisher, lambda: self._answers.heard)
         returned = Binding(names.RETURNED, names.replies(self.node), arguments={names.NODE_HEADER: self.node})
@@ -151,6 +154,10 @@ class RabbitMQBroker:
     async def depth(self, queue: str) -> QueueDepth:
         self._open()
         return await self._declarations.depth(queue)
+
+    async def depths(self, queues: Iterable[str]) -> dict[str, QueueDepth]:
+        self._open()
+        return await self._declarations.depths(queues)
 
     async def purge(self, queue: str) -> int:
         self._at_home()
@@ -251,4 +258,4 @@ class RabbitMQBroker:
 
     def permits(self, name: str) -> Permits:
         self._at_home()
-        return self._permits.setdefault(name, Permits(name, self._consuming, self))
+        return self._permits.setdefault(name, Permits(name, self._consuming, self._publishing, self))

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from itertools import cycle
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import aiormq
 from aiormq.abc import AbstractChannel
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+from yarl import URL
 
 from broker.errors import BrokerError, Denied, Unavailable
 from broker.rabbitmq.address import Address
-from broker.rabbitmq.failure import Border
+from broker.rabbitmq.failure import Border, Lost
+from broker.rabbitmq.hosts import Hosts
 from broker.rabbitmq.tap import Tap, TapFactory
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-ATTEMPT_S = 10.0
 CLOSE_S = 5.0
 PATIENCE_S = 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
+PULSE_S = 1.0
+"""How often a node of a cluster is asked for a sign that it reaches the others."""
 
-async def end(task: asyncio.Task[None] | None) -> None:
+DOUBT_S = 4.0
+"""How long the answer may take before another node is tried; twice as long each time that a node was left."""
+
+MOST_DOUBTS = 3
+TRUSTED_S = 60.0
+"""A node that was stayed with for so long was not left in vain."""
+
+
+async def end(task: asyncio.Task[Any] | None) -> None:
     """Cancel a task and wait for its end."""
     while task is not None and not task.done():
         task.cancel()
@@ -54,15 +65,22 @@ async def whole(order: Coroutine[Any, Any, T]) -> T:
 
 
 class Session:
-    """One connection from its opening to its loss."""
+    """One connection from its opening to its loss, to one host.
 
-    def __init__(self, connection: aiormq.Connection, tap: Tap, lost: asyncio.Event) -> None:
+    ``proven_at`` is when its node of a cluster last answered what it cannot answer alone, on the clock of the event loop.
+    """
+
+    def __init__(self, connection: aiormq.Connection, tap: Tap, lost: asyncio.Event, host: URL) -> None:
         self.connection = connection
         self.tap = tap
         self.lost = lost
+        self.host = host
+        self.since = self.proven_at = asyncio.get_running_loop().time()
 
     async def channel(self) -> AbstractChannel:
         """Raises Lost."""
+        if self.lost.is_set() or self.connection.is_closed:
+            raise Lost
         async with Border():
             return await self.connection.channel(publisher_confirms=False)
         raise AssertionError("unreachable")
@@ -71,6 +89,11 @@ class Session:
     def frame_room(self) -> int:
         """How many bytes of a body fit in one frame."""
         return (self.connection.connection_tune.frame_max or 131_072) - 8
+
+    @property
+    def heartbeat_s(self) -> float:
+        """The heartbeat that was agreed on, in seconds; 0 for none."""
+        return float(self.connection.connection_tune.heartbeat or 0)
 
     async def close(self) -> None:
         self.tap.flush()
@@ -82,10 +105,21 @@ class Session:
             log.debug("the connection did not close in an orderly way", exc_info=True)
 
 
-class Link:
-    """Keeps one connection open. ``reason`` says in words why there is none, ``blocked`` why it takes no messages."""
+class Pulse(Protocol):
+    """See :class:`broker.rabbitmq.pulse.Pulse`."""
 
-    def __init__(self, address: Address, purpose: str) -> None:
+    async def beats(self, patience_s: float) -> bool: ...
+    async def stop(self) -> None: ...
+
+
+class Link:
+    """Keeps one connection open. ``reason`` says in words why there is none, ``blocked`` why it takes no messages.
+
+    With several hosts and a ``pulse``, a node that is there and does not reach the others is left as soon as another one
+    answers; until then ``reason`` says so.
+    """
+
+    def __init__(self, address: Address, purpose: str, pulse: Callable[[Session], Pulse] | None = None) -> None:
         self.address = address.named(purpose)
         self.reason = "not started"
         self.blocked: str | None = None
@@ -93,10 +127,13 @@ class Link:
         self.unblocked = asyncio.Event()
         self.unblocked.set()
         self._purpose = purpose
-        self._urls = cycle(self.address.urls)
+        self._hosts = Hosts(self.address.urls)
+        self._pulse = pulse if self.address.cluster else None
+        self._doubts = 0
         self._session: Session | None = None
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def session(self) -> Session | None:
@@ -105,7 +142,8 @@ class Link:
 
     async def connected(self) -> Session:
         """Wait for a connection, as long as it takes."""
-        while (session := self._session) is None:
+        while (session := self._session) is None or session.lost.is_set():
+            self._ready.clear()
             await self._ready.wait()
         return session
 
@@ -148,39 +186,118 @@ class Link:
         )
 
     async def _connect(self) -> None:
-        url = next(self._urls)
+        self._use(await self._dial())
+
+    def _use(self, session: Session) -> None:
+        self._session = session
+        self.reason = ""
+        self._ready.set()
+
+    async def _dial(self) -> Session:
+        """A connection to the next host."""
+        host = self._hosts.next(self._now())
+        try:
+            session = await self._dial_host(host)
+        except BaseException:
+            self._hosts.failed(host, self._now())
+            raise
+        self._hosts.reached(host)
+        return session
+
+    async def _dial_host(self, host: URL) -> Session:
         lost = asyncio.Event()
         factory = TapFactory(self._on_blocked, lost.set)
-        connection = aiormq.Connection(url, transport_factory=factory)
+        connection = aiormq.Connection(host, transport_factory=factory)
         try:
-            async with asyncio.timeout(ATTEMPT_S), Border():
+            async with asyncio.timeout(self._hosts.attempt_s(host)), Border():
                 await connection.connect()
         except TimeoutError:
             await connection.close()
-            raise Unavailable(f"{url.host}:{url.port or ''} accepts connections but does not answer") from None
+            raise Unavailable(f"{host.host}:{host.port or ''} accepts connections but does not answer") from None
         except Denied as denied:
             raise Denied(
                 f"RabbitMQ at {self.address!r} refuses the login: {denied}. Correct the broker URL"
             ) from denied
         assert factory.tap is not None
         connection.closing.add_done_callback(lambda _: lost.set())
-        self._session = Session(connection, factory.tap, lost)
-        self.reason = ""
-        self._ready.set()
+        return Session(connection, factory.tap, lost, host)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     async def _keep(self) -> None:
-        while True:
-            session = await self.connected()
-            await session.lost.wait()
+        while (session := self._session) is not None:
+            better = await self._until_lost_or_better(session)
             self._session = None
             self._ready.clear()
             self._on_blocked(None)
+            self._hosts.failed(session.host, self._now())
             self.reason = f"the connection to {self.address!r} was lost"
-            log.warning("%s; connecting again", self.reason)
-            await session.close()
-            await self._reconnect()
+            self._leave(session)
+            if better is not None:
+                self._use(better)
+            else:
+                log.warning("%s; connecting again", self.reason)
+                await self._reconnect()
             self.reconnects += 1
             log.info("connected to %r again", self.address)
+
+    def _leave(self, session: Session) -> None:
+        """Nobody waits for what it may still say: a node that is cut off answers to nothing."""
+        session.lost.set()
+        session.tap.abort()
+        closing = asyncio.create_task(session.close(), name=f"rabbitmq end of {self._purpose}")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _until_lost_or_better(self, session: Session) -> Session | None:
+        """Wait for the loss of this connection, or return another to a node that answers where this one's does not."""
+        if self._pulse is None:
+            await session.lost.wait()
+            return None
+        pulse = self._pulse(session)
+        try:
+            while not session.lost.is_set():
+                if await pulse.beats(DOUBT_S * 2**self._doubts) or self.blocked is not None:
+                    self.reason = ""
+                    if self._now() - session.since > TRUSTED_S:
+                        self._doubts = 0
+                    await _wait(session.lost, PULSE_S)
+                elif not session.lost.is_set() and (better := await self._find_better(session)) is not None:
+                    self._doubts = min(self._doubts + 1, MOST_DOUBTS)
+                    return better
+        finally:
+            await pulse.stop()
+        return None
+
+    async def _find_better(self, doubted: Session) -> Session | None:
+        assert self._pulse is not None
+        self.reason = (
+            f"the node at {doubted.host.host}:{doubted.host.port or ''} does not reach the rest of its cluster"
+        )
+        log.warning("%s; trying another", self.reason)
+        self._hosts.failed(doubted.host, self._now())
+        try:
+            session = await self._dial()
+        except BrokerError as error:
+            log.warning("no other node is there: %s", error)
+            return None
+        except Exception:
+            log.exception("connecting to another node failed in an unexpected way")
+            return None
+        pulse = self._pulse(session)
+        try:
+            if await pulse.beats(DOUBT_S):
+                return session
+        except BaseException:
+            self._leave(session)
+            raise
+        finally:
+            await pulse.stop()
+        self._hosts.failed(session.host, self._now())
+        self._leave(session)
+        return None
 
     async def _reconnect(self) -> None:
         pause = FIRST_PAUSE_S
@@ -211,49 +328,11 @@ class Link:
         self.reason = "closed"
         if session is not None:
             await session.close()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
 
-class Attachment:
-    """Something that must be set up on every new connection, and again whenever its channel goes.
-
-    ``attach`` sets it up and returns the event that tells of its loss. ``trouble`` says why it is not set up now.
-    """
-
-    def __init__(self, link: Link, attach: Callable[[Session], Coroutine[Any, Any, asyncio.Event]], what: str) -> None:
-        self.trouble = ""
-        self._link = link
-        self._attach = attach
-        self._what = what
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Set it up once, letting its errors through; then keep it in the background."""
-        lost = await whole(self._attach(await self._link.connected_soon()))
-        self._task = asyncio.create_task(self._keep(lost), name=f"rabbitmq keep {self._what}")
-
-    async def _keep(self, lost: asyncio.Event) -> None:
-        while True:
-            await lost.wait()
-            self.trouble = f"{self._what} is being set up again"
-            lost = await self._again()
-            self.trouble = ""
-
-    async def _again(self) -> asyncio.Event:
-        pause = FIRST_PAUSE_S
-        while True:
-            session = await self._link.connected()
-            try:
-                return await whole(self._attach(session))
-            except BrokerError as error:
-                self.trouble = f"{self._what}: {error}"
-                log.warning("%s; trying again", self.trouble)
-            except Exception:
-                self.trouble = f"{self._what} fails in an unexpected way"
-                log.exception(self.trouble)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(pause * 2, LONGEST_PAUSE_S)
-
-    async def stop(self) -> None:
-        self.trouble = ""
-        await end(self._task)
-        self._task = None
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

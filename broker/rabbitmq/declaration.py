@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from broker.broker import QueueDepth
 from broker.delays import milliseconds
-from broker.errors import QueueNotFound, Unroutable
+from broker.errors import QueueNotFound, TopologyConflict, Unroutable
 from broker.rabbitmq.connection import Link, Session, whole
 from broker.rabbitmq.failure import Border, Busy, Lost
 from broker.topology import DELIVERY_LIMIT, Binding, Exchange, Queue, QueueKind, Topology
@@ -63,6 +63,22 @@ def _binding_arguments(binding: Binding) -> dict[str, Any]:
 async def declare_exchange(channel: AbstractChannel, exchange: Exchange) -> None:
     arguments: dict[str, Any] = {} if exchange.alternate is None else {"alternate-exchange": exchange.alternate}
     await channel.exchange_declare(exchange.name, exchange_type=exchange.kind.value, durable=True, arguments=arguments)
+
+
+def kinds(queue: Queue, *, cluster: bool) -> tuple[dict[str, Any], ...]:
+    """The arguments with which a ``replicated`` queue may exist, those that it should have first.
+
+    What is classic goes with its node: on a cluster it is a quorum queue. Arguments cannot change, so one that is of the
+    other kind already, made by a client that was told of one host only or before there were three, is taken as it is. Its
+    dead letters are sent at most once, as those of a classic queue.
+
+    >>> kinds(Queue("q", QueueKind.CLASSIC, dead_letter_exchange="x"), cluster=True)[0]
+    {'x-dead-letter-exchange': 'x', 'x-queue-type': 'quorum', 'x-delivery-limit': 1000}
+    """
+    classic = queue_arguments(queue)
+    limit = DELIVERY_LIMIT if queue.delivery_limit is None else queue.delivery_limit
+    quorum = {**classic, "x-queue-type": QueueKind.QUORUM.value, "x-delivery-limit": limit}
+    return (quorum, classic) if cluster else (classic, quorum)
 
 
 async def declare_queue(channel: AbstractChannel, queue: Queue) -> None:
@@ -123,9 +139,27 @@ class Declarations:
             for exchange in topology.exchanges:
                 await declare_exchange(channel, exchange)
             for queue in topology.queues:
-                await declare_queue(channel, queue)
+                if queue.replicated:
+                    await self._declare_either(queue, session)
+                else:
+                    await declare_queue(channel, queue)
             for binding in topology.bindings:
                 await bind(channel, binding)
+
+    async def _declare_either(self, queue: Queue, session: Session | None) -> None:
+        """Raises TopologyConflict when it exists and is neither; each attempt on a channel that may be closed by it."""
+        wanted, other = kinds(queue, cluster=self._link.address.cluster)
+        try:
+            await self._declare_with(queue.name, wanted, session)
+        except TopologyConflict as conflict:
+            try:
+                await self._declare_with(queue.name, other, session)
+            except TopologyConflict:
+                raise conflict from conflict.__cause__
+
+    async def _declare_with(self, name: str, arguments: dict[str, Any], session: Session | None) -> None:
+        async with self._channel(session) as channel:
+            await channel.queue_declare(name, durable=True, arguments=arguments)
 
     def _remember(self, topology: Topology) -> None:
         self._exchanges.update({e.name: e for e in topology.exchanges})
@@ -194,9 +228,25 @@ class Declarations:
 
     async def _depth(self, queue: str) -> QueueDepth:
         async with self._channel() as channel:
-            answer = await channel.queue_declare(queue, passive=True)
-            return QueueDepth(answer.message_count or 0, None, answer.consumer_count or 0)
+            return await _ask_depth(channel, queue)
         raise AssertionError("unreachable")
+
+    async def depths(self, queues: Iterable[str]) -> dict[str, QueueDepth]:
+        found: dict[str, QueueDepth] = {}
+        left = list(queues)
+        while left:
+            try:
+                await self._insist(lambda: self._depths(left, found))
+            except QueueNotFound:
+                del left[0]  # it was the one asked for last
+        return found
+
+    async def _depths(self, left: list[str], found: dict[str, QueueDepth]) -> None:
+        """Ask on one channel until nothing is left, or a queue that does not exist closes it."""
+        async with self._channel() as channel:
+            while left:
+                found[left[0]] = await _ask_depth(channel, left[0])
+                del left[0]
 
     async def purge(self, queue: str) -> int:
         return await self._insist(lambda: self._purge(queue))
@@ -205,3 +255,8 @@ class Declarations:
         async with self._channel() as channel:
             return (await channel.queue_purge(queue)).message_count or 0
         raise AssertionError("unreachable")
+
+
+async def _ask_depth(channel: AbstractChannel, queue: str) -> QueueDepth:
+    answer = await channel.queue_declare(queue, passive=True)
+    return QueueDepth(answer.message_count or 0, None, answer.consumer_count or 0)

@@ -121,6 +121,10 @@ class Delivery:
         self._intake.nack(self._tag, requeue=True)
 
     async def reject(self) -> None:
+        self.reject_now()
+
+    def reject_now(self) -> None:
+        """``reject`` for callers that cannot wait."""
         self._check()
         self._state = _SETTLED
         self._intake.nack(self._tag, requeue=False)

@@ -31,6 +31,10 @@ class Lost(Unavailable):
     """The connection or the channel went away before the broker answered."""
 
 
+class Nacked(Refused):
+    """The broker refused the message (negative confirm): the queue is full. Consume it, or raise its limit."""
+
+
 class Busy(Unavailable):
     """The exclusive queue is still held by a connection that has gone; the broker will notice soon."""
 

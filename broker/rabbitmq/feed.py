@@ -10,7 +10,8 @@ from aiormq.abc import AbstractChannel
 
 from broker.message import Message
 from broker.rabbitmq import wire
-from broker.rabbitmq.connection import Attachment, Link, Session
+from broker.rabbitmq.attachment import Attachment
+from broker.rabbitmq.connection import Link, Session
 from broker.rabbitmq.declaration import bind, declare_queue
 from broker.rabbitmq.failure import Border
 from broker.topology import Binding, Queue, QueueKind

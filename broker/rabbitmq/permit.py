@@ -1,21 +1,28 @@
-"""Permits: messages in a classic queue, held by not acknowledging them.
+"""Permits: messages in a queue, held by not acknowledging them.
 
 How the total stays true
-    The queue ``permits(NAME)`` holds one persistent message for each permit. Taking one is ``basic.get``; waiting for one
-    is a consumer with prefetch 1 that ends with its delivery; giving it back is a requeue. The broker gives back what a lost
-    connection held. So as many can be held as there are messages, and only :meth:`Permits.resize` makes or removes
-    messages.
+    The queue ``permits(NAME)`` holds one message for each permit. Taking one is ``basic.get``; waiting for one is a consumer
+    with prefetch 1 that ends with its delivery. The broker gives back what a lost connection held. So as many can be held as
+    there are messages, and only a count that is written under a lock (:mod:`broker.rabbitmq.permit_count`) makes or
+    removes some. Shrinking takes what is released, before any acquirer, by consumer priority.
 
-    A second queue, ``permits(NAME.total)``, holds one message: how many permits shall be and how many there are. It has
-    a single active consumer, which makes reading it a lock that ends with its holder's connection. A change writes the new
-    permits or the acknowledgement of a removed one, the new count, and the acknowledgement of the old count with one write
-    on one channel: whoever dies, they happen together.
-
-    Shrinking removes what it can, and in the background takes what is released, before any acquirer, by consumer priority.
+How a permit comes back
+    Released: it is rejected, and its queue is its own dead-letter exchange, so that it returns like new. Lost: the broker
+    requeues it, and marks it so. Whoever takes a marked one first waits for :data:`~broker.broker.PERMIT_PAUSE`, in which
+    the former holder, who hears of the loss in the same moment, stops what ran. Neither is a publish, which an alarm would
+    stop, and the acknowledgements of this connection with it. On a cluster, where dead letters may be lost with a node, a
+    release is a requeue like a loss; but there a loss takes longer to be noticed than its holder takes to hear of it.
 
 What happens when it dies
-    The holder: its permits return. Whoever shrinks: the next ``resize``, of anyone, goes on with it. The broker: permits are on
-    disk, everything held is given back, and ``valid`` is False.
+    *The holder*: its permits return. *Whoever shrinks*: the next ``resize``, of anyone, goes on with it. *A broker of one
+    node*: permits and count are gone with all that was held; each client asks again for what it asked for last.
+    *The queue, by somebody's hand*: likewise; what still runs under the former ones ends in its own time.
+
+    *The network, silently*: RabbitMQ gives a connection up after no less than two heartbeats without a sign of it. While
+    permits are held this client asks for an answer every :data:`PROOF_EVERY_S`. When the newest answered question is nearly two
+    heartbeats old, the permits are lost here, before they are free there. (So are those of a process that was stopped for so
+    long, in the moment when it goes on.) A node that is cut off from its cluster answers, but not what needs the others,
+    which the connection asks it all the time: without that for :data:`CLUSTER_FENCE_S`, the permits are lost.
 
 A permit held long would run into RabbitMQ's consumer timeout, which closes the channel. So after :data:`RENEW_AFTER` it is
 exchanged: a consumer with the highest priority waits, then the permit is requeued, and comes back to that consumer.
@@ -24,53 +31,61 @@ exchanged: a consumer with the highest priority waits, then the permit is requeu
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from uuid import uuid4
 
-from broker import names
-from broker.errors import BrokerError, Unavailable
-from broker.message import Message
-from broker.rabbitmq import wire
+from broker.broker import PERMIT_PAUSE
+from broker.errors import BrokerError, QueueNotFound, Unavailable
 from broker.rabbitmq.connection import Link, Session, end, whole
 from broker.rabbitmq.delivery import Copier, Delivery, Intake, Lane
 from broker.rabbitmq.failure import Border, Lost
+from broker.rabbitmq.permit_count import CountQueue, flushed, never, signal
 
 log = logging.getLogger(__name__)
 
 RENEW_AFTER = timedelta(minutes=10)
 EXCHANGE_S = 5.0
-MARK_LIFE = timedelta(minutes=2)
-FIRST, BEFORE_OTHERS = 100, 50
-"""Consumer priorities: of an exchange, which must get back what it gave, and of a removal. Acquirers have 0."""
+PROOF_EVERY_S = 2.0
+FENCE_MARGIN_S = 2.0
+"""How long before RabbitMQ gives up a silent connection its permits are lost here."""
+
+CLUSTER_FENCE_S = 6.0
+"""How long a node may be cut off. The others give its permits away after three quarters of their ``net_ticktime``, which
+:file:`deploy` sets to 10 s (RabbitMQ's default is 60), at the earliest."""
+
+CLUSTER_PROOF_EVERY_S = 0.5
+
+FIRST, BEFORE_OTHERS, URGENT = 100, 50, 10
+"""Consumer priorities: of an exchange, which must get back what it gave, of a removal, of urgent acquirers. Others have 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
-    """``total`` permits shall be, ``exists`` messages there are; the highest ``version`` is the truth."""
+def fence_s(heartbeat_s: float) -> float | None:
+    """How old the newest answer of the broker may be while permits are held, in seconds.
 
-    total: int = 0
-    exists: int = 0
-    version: int = 0
+    None without heartbeats: then only the network's own end of the connection frees anything.
 
-    def message(self) -> Message:
-        return Message(json.dumps([self.total, self.exists, self.version]).encode(), type="total")
+    >>> fence_s(10), fence_s(1), fence_s(0)
+    (18.0, 1.0, None)
+    """
+    return max(2 * heartbeat_s - FENCE_MARGIN_S, heartbeat_s) if heartbeat_s else None
 
 
 class Permit:
     """See :class:`broker.broker.Permit`."""
 
-    __slots__ = ("_delivery", "_owner", "exchanging", "since")
+    __slots__ = ("_delivery", "_owner", "exchanging", "lost", "rests", "since")
 
     def __init__(self, delivery: Delivery, owner: Permits) -> None:
         self._delivery: Delivery | None = delivery
         self._owner = owner
         self.exchanging = False
+        self.lost = asyncio.Event()
+        self.rests = delivery.redelivered and not owner.cluster
+        """Its former holder was lost, and the pause is not over."""
         self.since = asyncio.get_running_loop().time()
 
     @property
@@ -81,43 +96,66 @@ class Permit:
         delivery, self._delivery = self._delivery, None
         self._owner.forget(self)
         if delivery is not None and delivery.valid:
-            delivery.give_back()
+            self._owner.put_back(delivery, clean=not self.rests)
+
+    def lose(self) -> None:
+        """The broker has it again, or will have soon."""
+        if self._delivery is not None:
+            self._delivery = None
+            self.lost.set()
 
     def exchange(self, delivery: Delivery) -> None:
         """Hold ``delivery`` instead."""
         self._delivery = delivery
         self.since = asyncio.get_running_loop().time()
 
-    def take_out(self) -> Delivery | None:
-        """The delivery, to be given back while the permit waits for another."""
+    @property
+    def delivery(self) -> Delivery | None:
         return self._delivery
 
 
 class Permits:
-    """See :class:`broker.broker.Permits`."""
+    """See :class:`broker.broker.Permits`. They are held on the consuming connection and counted on the publishing one."""
 
-    def __init__(self, name: str, link: Link, copier: Copier, renew_after: timedelta = RENEW_AFTER) -> None:
-        self._queue = names.permits(name)
-        self._total_queue = names.permits(f"{name}.total")
-        self._link = link
+    def __init__(
+        self,
+        name: str,
+        consuming: Link,
+        publishing: Link,
+        copier: Copier,
+        renew_after: timedelta = RENEW_AFTER,
+        pause: timedelta = PERMIT_PAUSE,
+    ) -> None:
+        self.cluster = consuming.address.cluster
+        self._queues = CountQueue(name, copier, cluster=self.cluster)
+        self._queue = self._queues.permits
+        self._link = consuming
+        self._counting = publishing
         self._copier = copier
         self._renew_after = renew_after.total_seconds()
+        self._pause_s = pause.total_seconds()
+        self._session: Session | None = None
         self._intake: Intake | None = None
+        self._wanted: tuple[int, int] | None = None
         self._opening = asyncio.Lock()
         self._resizing = asyncio.Lock()
         self._tags = count(1)
         self._held: dict[Permit, None] = {}
         self._removing: asyncio.Task[None] | None = None
-        self._renewing: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._losing: asyncio.Task[None] | None = None
+        self._proven = 0.0
 
     def forget(self, permit: Permit) -> None:
         self._held.pop(permit, None)
 
     async def close(self) -> None:
         await end(self._removing)
-        await end(self._renewing)
+        await end(self._keeping)
         if self._intake is not None:
             self._intake.close()
+        self._lose_all()
+        await end(self._losing)
 
     async def _channel(self) -> Intake:
         return await whole(self._open_channel())
@@ -125,30 +163,61 @@ class Permits:
     async def _open_channel(self) -> Intake:
         async with self._opening:
             if self._intake is None or self._intake.lost.is_set():
+                self._lose_all()
                 session = await self._link.connected_soon()
+                if self._wanted is not None:
+                    # a broker that was restarted has forgotten all permits, and a queue may have been deleted
+                    async with self._resizing:
+                        await self._make_true()
                 intake = Intake(session, await session.channel(), self._copier)
                 async with Border():
-                    await intake.channel.queue_declare(self._queue, durable=True)
-                self._intake = intake
+                    await intake.channel.queue_declare(self._queue, durable=True, arguments=self._queues.arguments)
+                self._session, self._intake = session, intake
+                await end(self._losing)
+                self._losing = asyncio.create_task(self._lose(intake), name=f"rabbitmq watch {self._queue}")
             return self._intake
+
+    async def _lose(self, intake: Intake) -> None:
+        await intake.lost.wait()
+        self._lose_all()
+
+    def _lose_all(self) -> None:
+        held, self._held = self._held, {}
+        for permit in held:
+            permit.lose()
 
     # Taking
 
-    async def acquire(self, timeout: timedelta) -> Permit | None:
-        """Raises Unavailable when the connection goes while waiting."""
+    async def acquire(self, timeout: timedelta, *, urgent: bool = False) -> Permit | None:
         intake = await self._channel()
+        asked = asyncio.get_running_loop().time()
         delivery = await intake.get(self._queue)
         if delivery is None and timeout > timedelta(0):
-            delivery = await self._wait(intake, timeout.total_seconds())
+            delivery = await self._wait(intake, timeout.total_seconds(), URGENT if urgent else 0)
         if delivery is None:
             return None
+        self._proven = max(self._proven, asked)
         permit = Permit(delivery, self)
         self._held[permit] = None
-        if self._renewing is None or self._renewing.done():
-            self._renewing = asyncio.create_task(self._renew(), name=f"rabbitmq renew {self._queue}")
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._keep(), name=f"rabbitmq keep {self._queue}")
+        if permit.rests:
+            await self._rest(permit)
         return permit
 
-    async def _wait(self, intake: Intake, seconds: float, priority: int = 0) -> Delivery | None:
+    async def _rest(self, permit: Permit) -> None:
+        try:
+            async with asyncio.timeout(self._pause_s):
+                await permit.lost.wait()
+        except TimeoutError:
+            permit.rests = False
+        except BaseException:
+            await permit.release()
+            raise
+        else:
+            raise Unavailable("the connection was lost before the permit could be used")
+
+    async def _wait(self, intake: Intake, seconds: float, priority: int) -> Delivery | None:
         given: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
         try:
             async with self._consumer(intake, given, priority):
@@ -158,7 +227,7 @@ class Permits:
                 if intake.lost.is_set():
                     raise Unavailable("the connection was lost while waiting for a permit")
         except BaseException:
-            _turn_away(given)
+            self._turn_away(given)
             raise
         # A permit may have come while the consumer was ending.
         return given.result() if given.done() else None
@@ -167,7 +236,7 @@ class Permits:
     async def _consumer(self, intake: Intake, given: asyncio.Future[Delivery], priority: int) -> AsyncIterator[None]:
         def on_delivery(delivery: Delivery) -> None:
             if given.done():
-                delivery.give_back()
+                self.put_back(delivery, clean=not delivery.redelivered)
             else:
                 given.set_result(delivery)
 
@@ -181,26 +250,68 @@ class Permits:
     async def _consume(self, intake: Intake, lane: Lane, priority: int) -> None:
         intake.lanes[lane.tag] = lane
         async with Border():
-            await intake.channel.queue_declare(self._queue, durable=True)
             await intake.channel.basic_qos(prefetch_count=lane.limit)
             await intake.channel.basic_consume(
-                self._queue, _never, consumer_tag=lane.tag, arguments={"x-priority": priority}
+                self._queue, never, consumer_tag=lane.tag, arguments={"x-priority": priority}
             )
+
+    def put_back(self, delivery: Delivery, *, clean: bool) -> None:
+        """For whoever comes next, who must wait unless it is ``clean``: nothing runs under it any more."""
+        if clean and not self.cluster:
+            delivery.reject_now()
+        else:
+            delivery.give_back()
+
+    def _turn_away(self, given: asyncio.Future[Delivery]) -> None:
+        """Nobody waits any more for what may have come."""
+        if not given.done():
+            given.cancel()
+        elif not given.cancelled() and (delivery := given.result()).valid:
+            self.put_back(delivery, clean=not delivery.redelivered)
 
     # Resizing
 
-    async def resize(self, total: int) -> None:
-        """Raises Unavailable; calling it again is harmless."""
+    async def resize(self, total: int, generation: int = 0) -> None:
+        if total < 0:
+            raise ValueError("there cannot be fewer than zero permits")
         async with self._resizing:
-            session = await self._link.connected_soon()
-            async with self._counted(session) as (intake, counted, seen):
-                exists = max(counted.exists, total)
-                new = [Message(b"", type="permit") for _ in range(exists - counted.exists)]
-                if new or counted.total != total or counted.version == 0:
-                    await self._channel()
-                    self._write(session, intake, seen, Count(total, exists, counted.version + 1), new, None)
-                    await _flushed(intake)
-            await self._shrink(exists - total)
+            if self._wanted is None or generation >= self._wanted[1]:
+                self._wanted = total, generation
+            await self._make_true()
+
+    async def _make_true(self) -> None:
+        assert self._wanted is not None
+        session = await self._counting.connected_soon()
+        total, generation = self._wanted
+        async with self._queues.locked(session) as counted:
+            count = counted.count
+            exists = count.exists if await self._is_there(session, made=count.version > 0) else 0
+            if generation < count.generation:
+                total, generation = count.total, count.generation
+            if missing := max(0, total - exists):
+                exists = total
+            if missing or (total, exists) != (count.total, count.exists) or count.version == 0:
+                await counted.write(total, exists, generation, new=missing)
+        await self._shrink(exists - total)
+
+    async def _is_there(self, session: Session, *, made: bool) -> bool:
+        """Whether the permits are, that were counted; the queue is there in any case afterwards. The lock is held."""
+        if made:
+            channel = await session.channel()
+            try:
+                async with Border():
+                    await channel.queue_declare(self._queue, passive=True)
+                    await channel.close()
+                return True
+            except QueueNotFound:
+                log.warning("the permits in %s are gone with their queue, and made anew", self._queue)
+        channel = await session.channel()
+        async with Border():
+            # permits that nobody has counted may lie here
+            await channel.queue_delete(self._queue)
+            await channel.queue_declare(self._queue, durable=True, arguments=self._queues.arguments)
+            await channel.close()
+        return False
 
     async def _shrink(self, surplus: int) -> None:
         await end(self._removing)
@@ -222,10 +333,10 @@ class Permits:
             await asyncio.sleep(0.2)
 
     async def _remove_all(self, surplus: int, waiting: asyncio.Event) -> None:
-        session = await self._link.connected()
+        session = await self._counting.connected()
         intake = Intake(session, await session.channel(), self._copier)
         arrivals: asyncio.Queue[Delivery | None] = asyncio.Queue()
-        watch = asyncio.create_task(_signal(intake.lost, arrivals))
+        watch = asyncio.create_task(signal(intake.lost, arrivals))
         try:
             await self._consume(intake, Lane("surplus", self._queue, surplus, arrivals.put_nowait), BEFORE_OTHERS)
             waiting.set()
@@ -239,84 +350,57 @@ class Permits:
 
     async def _remove_one(self, session: Session, permit: Delivery) -> bool:
         """Whether there are more to remove."""
-        async with self._counted(session) as (totals, counted, seen):
-            if counted.exists <= counted.total:
-                permit.give_back()
+        async with self._queues.locked(session) as counted:
+            count = counted.count
+            if count.exists <= count.total:
+                self.put_back(permit, clean=not permit.redelivered)
                 return False
-            after = Count(counted.total, counted.exists - 1, counted.version + 1)
-            self._write(session, totals, seen, after, [], permit)
-            await _flushed(totals)
-            return after.exists > after.total
+            await counted.write(count.total, count.exists - 1, count.generation, removed=permit)
+            return counted.count.exists > counted.count.total
 
-    @asynccontextmanager
-    async def _counted(self, session: Session) -> AsyncIterator[tuple[Intake, Count, list[Delivery]]]:
-        """The count, with the lock held: nobody else reads or writes it meanwhile."""
-        intake = Intake(session, await session.channel(), self._copier)
-        arrivals: asyncio.Queue[Delivery | None] = asyncio.Queue()
-        lane = Lane("total", self._total_queue, 0, arrivals.put_nowait)
-        intake.lanes[lane.tag] = lane
-        try:
-            async with Border():
-                await intake.channel.queue_declare(
-                    self._total_queue, durable=True, arguments={"x-single-active-consumer": True}
-                )
-                await intake.channel.basic_consume(self._total_queue, _never, consumer_tag=lane.tag)
-            watch = asyncio.create_task(_signal(intake.lost, arrivals))
-            try:
-                seen = await self._read(arrivals)
-            finally:
-                watch.cancel()
-            counts = [Count(*json.loads(d.message.body)) for d in seen if d.message.type == "total"]
-            yield intake, max(counts, key=lambda c: c.version, default=Count()), seen
-        finally:
-            # What was not written away is requeued as it was, and the next in line becomes the active consumer.
-            await intake.shut()
+    # Keeping
 
-    async def _read(self, arrivals: asyncio.Queue[Delivery | None]) -> list[Delivery]:
-        # Whatever comes first, at least the first mark, says that this is now the active consumer. A second mark, put in
-        # after that, is behind everything that others wrote before.
-        marks = {await self._mark()}
-        seen = [await _next(arrivals)]
-        marks.add(last := await self._mark())
-        while seen[-1].message.message_id != last:
-            seen.append(await _next(arrivals))
-        # The marks of others are left alone: they wait for them.
-        return [d for d in seen if d.message.type == "total" or d.message.message_id in marks]
-
-    async def _mark(self) -> str:
-        mark = uuid4().hex
-        message = Message(b"", message_id=mark, type="mark", persistent=False, expiration=MARK_LIFE)
-        await self._copier.publish(message, routing_key=self._total_queue)
-        return mark
-
-    def _write(
-        self, session: Session, intake: Intake, seen: list[Delivery], after: Count, new: list[Message],
-        surplus: Delivery | None,
-    ) -> None:  # fmt: skip
-        parts = [(m, self._queue) for m in new] + [(after.message(), self._total_queue)]
-        number, room = intake.channel.number, session.frame_room
-        for message, queue in parts:
-            session.tap.send(wire.publish(number, "", queue, False, wire.properties(message), message.body, room))
-        for delivery in seen:
-            delivery.settle_now()
-        if surplus is not None:
-            surplus.settle_now()
-        session.tap.flush()
-
-    # Renewing
-
-    async def _renew(self) -> None:
-        while self._held:
-            oldest = min(permit.since for permit in self._held)
-            await asyncio.sleep(max(0.01, oldest + self._renew_after - asyncio.get_running_loop().time()))
+    async def _keep(self) -> None:
+        """While something is held: prove that the broker hears this process, and exchange what was held long."""
+        while self._held and (intake := self._intake) is not None:
+            await self._prove(intake)
+            loop = asyncio.get_running_loop()
             for permit in tuple(self._held):
-                if asyncio.get_running_loop().time() - permit.since >= self._renew_after:
+                if loop.time() - permit.since >= self._renew_after:
                     await self._exchange(permit)
+            every = CLUSTER_PROOF_EVERY_S if self.cluster else min(PROOF_EVERY_S, (self._fence() or math.inf) / 4)
+            await asyncio.sleep(min(every, self._renew_after / 2))
+
+    async def _prove(self, intake: Intake) -> None:
+        loop = asyncio.get_running_loop()
+        if self.cluster:
+            assert self._session is not None
+            if (silent := loop.time() - self._session.proven_at) > CLUSTER_FENCE_S:
+                log.error("the node has been cut off for %.0f s: what runs under permits stops", silent)
+                intake.close()
+            return
+        asked, fence = loop.time(), self._fence()
+        try:
+            # a probe that was sent while the process was stopped proves nothing about the time before
+            async with asyncio.timeout_at(None if fence is None else self._proven + fence):
+                await whole(flushed(intake))
+            self._proven = asked
+        except TimeoutError:
+            log.error(
+                "the broker has not answered for %.0f s: what runs under permits stops", loop.time() - self._proven
+            )
+            intake.close()
+        except BrokerError:
+            log.debug("the channel of %s has gone", self._queue, exc_info=True)
+
+    def _fence(self) -> float | None:
+        return fence_s(self._session.heartbeat_s) if self._session is not None else None
 
     async def _exchange(self, permit: Permit) -> None:
-        intake, old = self._intake, permit.take_out()
+        intake, old = self._intake, permit.delivery
         if intake is None or old is None or not old.valid:
             self.forget(permit)
+            permit.lose()
             return
         given: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
         permit.exchanging = True
@@ -330,21 +414,14 @@ class Permits:
         finally:
             permit.exchanging = False
         if permit not in self._held:
-            _turn_away(given)
+            self._turn_away(given)
         elif not given.done():
             self.forget(permit)
+            permit.lose()
         else:
             if old.valid:
                 old.give_back()
             permit.exchange(given.result())
-
-
-def _turn_away(given: asyncio.Future[Delivery]) -> None:
-    """Nobody waits any more for what may have come."""
-    if not given.done():
-        given.cancel()
-    elif not given.cancelled() and given.result().valid:
-        given.result().give_back()
 
 
 async def _stop(intake: Intake, lane: Lane) -> None:
@@ -355,24 +432,3 @@ async def _stop(intake: Intake, lane: Lane) -> None:
     except Exception:
         log.debug("a consumer of permits ended with its channel", exc_info=True)
     intake.lanes.pop(lane.tag, None)
-
-
-async def _next(arrivals: asyncio.Queue[Delivery | None]) -> Delivery:
-    if (delivery := await arrivals.get()) is None:
-        raise Lost
-    return delivery
-
-
-async def _signal(lost: asyncio.Event, arrivals: asyncio.Queue[Delivery | None]) -> None:
-    await lost.wait()
-    arrivals.put_nowait(None)
-
-
-async def _flushed(intake: Intake) -> None:
-    """The broker has processed everything sent on this channel before."""
-    async with Border():
-        await intake.channel.basic_qos(prefetch_count=0)
-
-
-async def _never(_: object) -> None:
-    """Deliveries go past aiormq; a callback is asked for all the same."""

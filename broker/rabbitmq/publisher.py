@@ -11,13 +11,14 @@ from struct import Struct
 from typing import NamedTuple
 
 from aiormq.abc import AbstractChannel
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from broker.errors import Blocked, BrokerError, MessageTooLarge, Refused, Unavailable, Unroutable
 from broker.message import Message
 from broker.rabbitmq import wire
-from broker.rabbitmq.connection import Attachment, Link, Session, end
-from broker.rabbitmq.failure import Border, Lost
+from broker.rabbitmq.attachment import Attachment
+from broker.rabbitmq.connection import Link, Session, end
+from broker.rabbitmq.failure import Border, Lost, Nacked
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,20 @@ MOST_STALLS = 4
 RECOVERY_S = 15.0
 """How long after a reconnection a broker may still be starting its queues."""
 
+NACKS_S = 20.0
+"""For how long a message is sent again that a cluster does not take: a quorum queue refuses what is on its way when it
+loses its leader, and has another when the nodes have noticed. A full queue refuses all the time."""
+
+RENEWED_S = 2.0
+"""RabbitMQ 3 goes on asking the lost leader on a channel that began with it: how soon a refusal needs another channel."""
+
+PROBE_S = 1.0
+"""So often something is published whatever else is: RabbitMQ tells a connection of its alarm when it publishes."""
+
+NOWHERE = "fnrunner.nowhere"
+"""A queue that nobody declares: what is sent there and is not mandatory is dropped by the broker."""
+
+_PROBE = wire.properties(Message(b"", persistent=False))
 _TAG = Struct(">QB")
 _NO_EXCHANGE = re.compile(r"no exchange '(.*)' in vhost")
 _TOO_LARGE = re.compile(r"message size (\d+)")
@@ -56,6 +71,7 @@ class Confirms:
         self._number = channel.number
         self._room = session.frame_room
         self._loop = asyncio.get_running_loop()
+        self.since = self._loop.time()
         self._last = 0
         self._pending: dict[int, Pending] = {}
         channel.closing.add_done_callback(self._on_closing)
@@ -78,7 +94,7 @@ class Confirms:
 
     def settled(self, method: int, arguments: bytes) -> None:
         tag, multiple = _TAG.unpack_from(arguments)
-        refused = None if method == wire.ACK else Refused
+        refused = None if method == wire.ACK else Nacked
         if not multiple & 1:
             if pending := self._pending.pop(tag, None):
                 _resolve(pending, refused and refused())
@@ -158,12 +174,15 @@ class Returns:
 class Publisher:
     """Publishes on its own connection, which an alarm of the broker may block without harm to consumers.
 
-    ``on_return`` hears of what was sent without confirm and found no queue, without its body.
+    ``on_return`` hears of what was sent without confirm and found no queue, without its body. ``probes`` off: nothing is
+    sent but what is asked for, and an alarm is noticed with the first message that meets it.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, probes: bool = True) -> None:
         self.on_return: Callable[[Message], None] = lambda _: None
         self._link = link
+        self._probes = probes
+        self._probed_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._confirms: Confirms | None = None
         self._ready = asyncio.Event()
@@ -225,6 +244,7 @@ class Publisher:
             confirms = self._confirms
             if confirms is None or confirms.lost.is_set() or self._link.blocked is not None:
                 continue
+            self._probe()
             recovering = self._loop.time() - self._recovered_at < RECOVERY_S
             limit = (STALLED_AFTER_RECOVERY_S if recovering else STALLED_S) * 2**self._stalls
             if (waited := confirms.oldest_s()) > limit:
@@ -233,6 +253,11 @@ class Publisher:
                 confirms.close()
             elif waited == 0.0:
                 self._stalls = 0
+
+    def _probe(self) -> None:
+        if self._probes and self._loop.time() - self._probed_at >= PROBE_S:
+            self._probed_at = self._loop.time()
+            self._send_plain(NOWHERE, _PROBE, b"", mandatory=False)
 
     async def publish(
         self, message: Message, exchange: str, routing_key: str, timeout: timedelta, *, mandatory: bool = True
@@ -249,13 +274,16 @@ class Publisher:
                 return
             except Lost:
                 pass
+            except Nacked:
+                if not self._link.address.cluster:
+                    raise
         await self._insist(message.body, exchange, routing_key, head, deadline, mandatory)
 
     async def _insist(
         self, body: bytes, exchange: str, routing_key: str, head: bytes, deadline: float, mandatory: bool
     ) -> None:
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Lost),
+            retry=retry_if_exception(self._worth_again()),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
             stop=stop_after_delay(max(0.0, deadline - self._loop.time())),
             reraise=True,
@@ -264,9 +292,30 @@ class Publisher:
             async for attempt in retrying:
                 with attempt:
                     confirms = await self._usable(deadline)
-                    await self._confirmed(confirms.send(exchange, routing_key, head, body, mandatory), deadline)
+                    try:
+                        await self._confirmed(confirms.send(exchange, routing_key, head, body, mandatory), deadline)
+                    except Nacked:
+                        self._renew_after_nack(confirms)
+                        raise
         except Lost as lost:
             raise self._too_late() from lost
+
+    def _renew_after_nack(self, confirms: Confirms) -> None:
+        if self._link.address.cluster and self._loop.time() - confirms.since > RENEWED_S and not confirms.lost.is_set():
+            log.info("the cluster refuses a message; publishing again on another channel")
+            confirms.close()
+
+    def _worth_again(self) -> Callable[[BaseException], bool]:
+        patient_until: float | None = None
+
+        def worth_again(error: BaseException) -> bool:
+            nonlocal patient_until
+            if isinstance(error, Nacked) and self._link.address.cluster:
+                patient_until = patient_until or self._loop.time() + NACKS_S
+                return self._loop.time() < patient_until
+            return isinstance(error, Lost)
+
+        return worth_again
 
     async def _usable(self, deadline: float) -> Confirms:
         try:
@@ -318,11 +367,14 @@ class Publisher:
 
     def send_now(self, message: Message, routing_key: str, *, mandatory: bool) -> None:
         """``send`` for callers that cannot wait. What is mandatory and finds no queue comes back to ``on_return``."""
-        if self._plain is None or (session := self._plain[0]).lost.is_set():
+        if not self.usable:
             raise Unavailable(self._link.reason or None)
-        head = wire.properties(message)
-        number, room = self._plain[1], session.frame_room
-        session.tap.send(wire.publish(number, "", routing_key, mandatory, head, message.body, room))
+        self._send_plain(routing_key, wire.properties(message), message.body, mandatory=mandatory)
+
+    def _send_plain(self, routing_key: str, head: bytes, body: bytes, *, mandatory: bool) -> None:
+        if self._plain is not None:
+            session, number = self._plain
+            session.tap.send(wire.publish(number, "", routing_key, mandatory, head, body, session.frame_room))
 
     async def drained(self) -> None:
         """Return when the broker keeps up with what was sent, or the connection is gone."""

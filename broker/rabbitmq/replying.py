@@ -16,6 +16,7 @@ from broker import names
 from broker.errors import AskerGone, Closed, Unavailable
 from broker.message import Message
 from broker.rabbitmq.connection import end
+from broker.rabbitmq.large import OneAtATime
 from broker.rabbitmq.publisher import Publisher
 from broker.rabbitmq.request import LAST_HEADER, NO_MORE, PROBE_HEADER, SEQUENCE_HEADER, YIELDED_HEADER
 from broker.window import Window, size_of
@@ -51,6 +52,7 @@ class Replies:
         self._streams: dict[str, Stream] = {}
         self._ended: OrderedDict[str, asyncio.Event] = OrderedDict()
         self._prober: asyncio.Task[None] | None = None
+        self._large = OneAtATime(publisher.drained)
         publisher.on_return = self._returned
 
     async def stop(self) -> None:
@@ -66,7 +68,8 @@ class Replies:
         elif names.WINDOW_HEADER in to.headers and size_of(to.headers):
             await self._send_in_window(to, to.reply_to, message, last)
         else:
-            await self._publisher.send(self._numbered(to.correlation_id, message, last), to.reply_to)
+            async with self._large.turn(len(message.body)):
+                await self._publisher.send(self._numbered(to.correlation_id, message, last), to.reply_to)
 
     def _numbered(self, correlation_id: str, message: Message, last: bool) -> Message:
         number = self._numbers.pop(correlation_id, 0)

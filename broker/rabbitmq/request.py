@@ -27,6 +27,8 @@ from itertools import count
 from broker import names
 from broker.errors import NoReply, RequestReturned, Unavailable, Unroutable
 from broker.message import Message
+from broker.rabbitmq.failure import Nacked
+from broker.rabbitmq.large import OneAtATime
 from broker.rabbitmq.publisher import Publisher
 from broker.window import step
 
@@ -59,6 +61,7 @@ class Requests:
         self._ready = ready
         self._numbers = count(1)
         self._waiting: dict[str, Inquiry] = {}
+        self._large = OneAtATime(publisher.drained)
 
     def arrived(self, message: Message) -> None:
         """A reply, a returned request or a probe came."""
@@ -122,7 +125,8 @@ class Requests:
         )
         last = False
         try:
-            sent = self._publisher.start_request(asked, queue)
+            async with self._large.turn(len(asked.body)):
+                sent = self._publisher.start_request(asked, queue)
             sent.add_done_callback(lambda done: _tell_of(done, inquiry))
             while not last:
                 reply = await _next(inquiry, timeout)
@@ -146,6 +150,8 @@ def _tell_of(sent: asyncio.Future[None], inquiry: Inquiry) -> None:
         return
     if isinstance(error, Unroutable):
         inquiry.put_nowait(RequestReturned("unroutable"))
+    elif isinstance(error, Nacked):
+        inquiry.put_nowait(Unavailable("the queue of requests did not take it, or lost the node it was on. Ask again"))
     else:
         inquiry.put_nowait(error if isinstance(error, Exception) else Unavailable())
 

@@ -21,7 +21,8 @@ from typing import Any
 
 from broker.broker import OnDelivery
 from broker.errors import BrokerError, QueueNotFound
-from broker.rabbitmq.connection import Attachment, Link, Session, end, whole
+from broker.rabbitmq.attachment import Attachment
+from broker.rabbitmq.connection import Link, Session, end, whole
 from broker.rabbitmq.declaration import Declarations
 from broker.rabbitmq.delivery import Copier, Intake, Lane
 from broker.rabbitmq.failure import Border

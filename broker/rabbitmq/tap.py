@@ -113,6 +113,11 @@ class Tap(asyncio.StreamReaderProtocol):
         if out and self._socket is not None and not self._socket.is_closing():
             self._socket.write(out[0] if len(out) == 1 else b"".join(out))
 
+    def abort(self) -> None:
+        """Close the socket at once, whatever the peer would still say."""
+        if self._socket is not None:
+            self._socket.abort()
+
     async def drained(self) -> None:
         """The peer keeps up again, or the socket is gone."""
         await self._room.wait()

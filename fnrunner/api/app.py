@@ -13,8 +13,21 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from fnrunner.api import concurrency, event_invoke, event_source_mapping, function, function_url, health, invoke, tag
+from fnrunner.api import (
+    alias,
+    concurrency,
+    event_invoke,
+    event_source_mapping,
+    function,
+    function_url,
+    health,
+    invoke,
+    provisioned_concurrency,
+    tag,
+    version,
+)
 from fnrunner.api.admin import (
+    account,
     audit,
     bucket,
     code,
@@ -39,11 +52,14 @@ from fnrunner.api.services import Services
 
 LAMBDA_ROUTES = (
     *function.ROUTES,
+    *version.ROUTES,
+    *alias.ROUTES,
     *invoke.ROUTES,
     *event_invoke.ROUTES,
     *event_source_mapping.ROUTES,
     *function_url.ROUTES,
     *concurrency.ROUTES,
+    *provisioned_concurrency.ROUTES,
     *tag.ROUTES,
 )
 ADMIN_ROUTES = (
@@ -61,6 +77,7 @@ ADMIN_ROUTES = (
     *http_api.ROUTES,
     *url.ROUTES,
     *code.ROUTES,
+    *account.ROUTES,
 )
 _DATED = re.compile(r"/\d{4}-\d{2}-\d{2}(/|$)")
 

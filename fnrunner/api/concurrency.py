@@ -6,7 +6,9 @@ from fnrunner.api.errors import InvalidParameter
 from fnrunner.api.reference import derive
 from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
+from fnrunner.concurrency import fleet
 from fnrunner.model import limits
+from fnrunner.model.account import unreserved
 
 TOTAL_CODE_BYTES = 75 * 1024 * 1024 * 1024
 
@@ -14,7 +16,9 @@ TOTAL_CODE_BYTES = 75 * 1024 * 1024 * 1024
 async def put(call: Call) -> Reply:
     name = _whole_function(call)
     reserved: int = call.params["ReservedConcurrentExecutions"]
-    await call.services.catalogue.set_concurrency(name, reserved)
+    catalogue = call.services.catalogue
+    await catalogue.set_concurrency(name, reserved)
+    await fleet.tell(call.services.broker.permits(name), reserved, catalogue.snapshot.change)
     return Reply({"ReservedConcurrentExecutions": reserved})
 
 
@@ -32,8 +36,10 @@ async def delete(call: Call) -> Reply:
 
 async def account(call: Call) -> Reply:
     await call.services.catalogue.refresh()
-    functions = call.services.catalogue.snapshot.functions.values()
-    reserved = sum(function.reserved_concurrency or 0 for function in functions if function.version == limits.LATEST)
+    catalogue = call.services.catalogue
+    functions = catalogue.snapshot.functions.values()
+    reservations = {one.name: one.reserved_concurrency for one in functions if one.version == limits.LATEST}
+    left = unreserved(catalogue.account_concurrency, reservations, catalogue.snapshot.provisioned.values())
     names = {function.name for function in functions}
     return Reply(
         {
@@ -41,8 +47,8 @@ async def account(call: Call) -> Reply:
                 "TotalCodeSize": TOTAL_CODE_BYTES,
                 "CodeSizeUnzipped": limits.UNZIPPED_BYTES,
                 "CodeSizeZipped": limits.ZIP_BYTES,
-                "ConcurrentExecutions": limits.ACCOUNT_CONCURRENCY,
-                "UnreservedConcurrentExecutions": limits.ACCOUNT_CONCURRENCY - reserved,
+                "ConcurrentExecutions": catalogue.account_concurrency,
+                "UnreservedConcurrentExecutions": max(0, left),
             },
             "AccountUsage": {
                 "TotalCodeSize": sum(function.code.size_bytes for function in functions),

@@ -9,11 +9,11 @@ Source: Lambda API, FunctionConfiguration.
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 from typing import Any
 
 from fnrunner.model import limits
+from fnrunner.model.alias import Alias
 from fnrunner.model.arn import Home
 from fnrunner.model.function import EventInvokeConfig, Function, State, UpdateStatus
 
@@ -23,15 +23,6 @@ _BUSY = "The function is being created.", "Creating"
 def lambda_time(moment: datetime) -> str:
     """Milliseconds, and ``+0000`` where others write ``Z``."""
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
-
-
-def code_sha256(digest: str) -> str:
-    """A digest in hex as Lambda's base64.
-
-    >>> code_sha256("00" * 32)
-    'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='
-    """
-    return base64.b64encode(bytes.fromhex(digest)).decode()
 
 
 def configuration(function: Function, home: Home, *, qualifier: str = "") -> dict[str, Any]:
@@ -59,7 +50,7 @@ def listed(function: Function, home: Home, *, qualifier: str = "") -> dict[str, 
         "Timeout": int(function.timeout.total_seconds()),
         "MemorySize": function.memory_mb,
         "LastModified": lambda_time(function.last_modified),
-        "CodeSha256": code_sha256(function.code.digest),
+        "CodeSha256": function.code.sha256,
         "Version": function.version,
         "TracingConfig": {"Mode": function.tracing_mode},
         "RevisionId": function.revision_id,
@@ -86,6 +77,20 @@ def _logging(function: Function) -> dict[str, Any]:
         "SystemLogLevel": function.system_log_level or "INFO",
         "LogGroup": group,
     }
+
+
+def alias(named: Alias, home: Home) -> dict[str, Any]:
+    """``RoutingConfig`` is absent where all invocations run one version."""
+    document: dict[str, Any] = {
+        "AliasArn": home.function(named.function, named.name),
+        "Name": named.name,
+        "FunctionVersion": named.version,
+        "Description": named.description,
+        "RevisionId": named.revision_id,
+    }
+    if named.additional is not None:
+        document["RoutingConfig"] = {"AdditionalVersionWeights": {named.additional.version: named.additional.weight}}
+    return document
 
 
 def event_invoke_config(config: EventInvokeConfig, home: Home) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from fnrunner.api.document import event_invoke_config
-from fnrunner.api.errors import InvalidParameter
-from fnrunner.api.reference import derive, existing_qualifier
+from fnrunner.api.reference import derive
 from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
 from fnrunner.model import limits
@@ -22,6 +21,8 @@ _SETTINGS = (
     "DestinationConfig.OnSuccess.Destination",
     "DestinationConfig.OnFailure.Destination",
 )
+
+PAGE = 50
 
 
 async def put(call: Call) -> Reply:
@@ -50,19 +51,18 @@ async def delete(call: Call) -> Reply:
 
 
 async def every(call: Call) -> Reply:
-    """One page: a function has one configuration a qualifier, and the only qualifier is ``$LATEST``."""
-    if call.params.get("Marker"):
-        raise InvalidParameter("The marker is not one that a listing returned.")
-    ref = _ref(call)
-    configs = await call.services.catalogue.list_event_invoke_configs(ref.name)
-    home = call.services.home
-    return Reply({"FunctionEventInvokeConfigs": [event_invoke_config(config, home) for config in configs]})
+    """By qualifier; ``Marker`` is the qualifier that the page before ended with."""
+    marker, size = call.params.get("Marker", ""), call.params.get("MaxItems", PAGE)
+    configs = await call.services.catalogue.list_event_invoke_configs(_ref(call).name)
+    found = [config for config in configs if config.qualifier > marker]
+    page = [event_invoke_config(config, call.services.home) for config in found[:size]]
+    more = {"NextMarker": found[size - 1].qualifier} if len(found) > size else {}
+    return Reply({"FunctionEventInvokeConfigs": page, **more})
 
 
 def _ref(call: Call) -> FunctionRef:
-    """With the qualifier that the configuration is kept under. Raises ResourceNotFound for one that cannot exist."""
-    home = call.services.home
-    ref = existing_qualifier(derive(call.params, home), home)
+    """With the qualifier that the configuration is kept under."""
+    ref = derive(call.params, call.services.home)
     return FunctionRef(ref.name, ref.qualifier or limits.LATEST)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from fnrunner.api import mapping_document
 from fnrunner.api.errors import InvalidParameter, ResourceNotFound
 from fnrunner.api.mapping_source import check_source
-from fnrunner.api.reference import derive, existing_qualifier
+from fnrunner.api.reference import derive
 from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
 from fnrunner.api.services import Services
@@ -42,7 +42,7 @@ async def create(call: Call) -> Reply:
         rules.check_unique(connection, mapping, services.home)
         triggers.save(connection, mapping)
 
-    await services.catalogue.change_triggers(work)
+    await services.catalogue.change(work)
     state = state_of(mapping, None, now)
     return Reply(_described(mapping, services, state, NONE_YET))
 
@@ -83,7 +83,7 @@ async def update(call: Call) -> Reply:
         triggers.save(connection, mapping)
         return mapping, state_of(mapping, told, now)
 
-    return Reply(await answer(*await services.catalogue.change_triggers(work), services))
+    return Reply(await answer(*await services.catalogue.change(work), services))
 
 
 async def delete(call: Call) -> Reply:
@@ -103,7 +103,7 @@ async def delete(call: Call) -> Reply:
             positions.forget(connection, mapping.uuid)
         return mapping, state_of(mapping, told, now)
 
-    return Reply(await answer(*await services.catalogue.change_triggers(work), services))
+    return Reply(await answer(*await services.catalogue.change(work), services))
 
 
 def fetch(connection: Connection, uuid: str) -> tuple[EventSourceMapping, Mapping[str, Any] | None]:
@@ -131,7 +131,7 @@ def _function(call: Call) -> FunctionRef:
     """Raises InvalidParameter for a function that cannot exist, as for one that does not."""
     home = call.services.home
     try:
-        return existing_qualifier(derive(call.params, home), home)
+        return derive(call.params, home)
     except ResourceNotFound:
         raise InvalidParameter("Function does not exist") from None
 

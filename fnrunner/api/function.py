@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,10 +10,11 @@ from typing import Any
 
 from fnrunner.api.document import configuration, listed
 from fnrunner.api.errors import InvalidParameter
-from fnrunner.api.reference import derive, existing_qualifier, not_found
+from fnrunner.api.reference import derive, unpublished
 from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
 from fnrunner.catalogue import NO_CODE
+from fnrunner.catalogue.errors import FunctionNotFound
 from fnrunner.model import limits
 from fnrunner.model.function import Function
 
@@ -44,7 +46,9 @@ async def create(call: Call) -> Reply:
         tags=params.get("Tags", {}),
         **_settings(params),
     )
-    function = await call.services.catalogue.create_function(draft, params["Code"]["ZipFile"])
+    function = await call.services.catalogue.create_function(
+        draft, params["Code"]["ZipFile"], publish=params.get("Publish", False)
+    )
     return Reply(configuration(function, call.services.home))
 
 
@@ -71,26 +75,19 @@ async def get_configuration(call: Call) -> Reply:
 
 
 async def every(call: Call) -> Reply:
-    """``FunctionVersion=ALL`` lists the same functions, with qualified ARNs: ``$LATEST`` is the only version there is."""
+    """``FunctionVersion=ALL`` lists every version of them, with qualified ARNs."""
+    versions = call.params.get("FunctionVersion") == "ALL"
     page = await call.services.catalogue.list_functions(
-        call.params.get("Marker", ""), call.params.get("MaxItems", DEFAULT_PAGE)
+        call.params.get("Marker", ""), call.params.get("MaxItems", DEFAULT_PAGE), all_versions=versions
     )
-    qualifier = limits.LATEST if call.params.get("FunctionVersion") == "ALL" else ""
-    documents = [listed(function, call.services.home, qualifier=qualifier) for function in page.functions]
+    home = call.services.home
+    documents = [listed(one, home, qualifier=one.version if versions else "") for one in page.functions]
     return Reply({"Functions": documents, **({"NextMarker": page.next_marker} if page.next_marker else {})})
-
-
-async def versions(call: Call) -> Reply:
-    """One page: ``$LATEST`` is the only version there is."""
-    if call.params.get("Marker"):
-        raise InvalidParameter("The marker is not one that a listing returned.")
-    function, _ = await _found(call)
-    return Reply({"Versions": [listed(function, call.services.home, qualifier=limits.LATEST)]})
 
 
 async def update_code(call: Call) -> Reply:
     params = call.params
-    ref = existing_qualifier(derive(params, call.services.home), call.services.home)
+    ref = unpublished(params, call.services.home)
     if "ZipFile" not in params:
         raise InvalidParameter("Please provide a source for function code.")
     function = await call.services.catalogue.update_code(
@@ -99,13 +96,15 @@ async def update_code(call: Call) -> Reply:
         architecture=_architecture(params),
         expected_revision=params.get("RevisionId"),
         dry_run=params.get("DryRun", False),
+        publish=params.get("Publish", False),
     )
-    return Reply(configuration(function, call.services.home, qualifier=ref.qualifier))
+    published = function.version if function.version != limits.LATEST else ref.qualifier
+    return Reply(configuration(function, call.services.home, qualifier=published))
 
 
 async def update_configuration(call: Call) -> Reply:
     params = call.params
-    ref = existing_qualifier(derive(params, call.services.home), call.services.home)
+    ref = unpublished(params, call.services.home)
     changes = _settings(params)
     for name, field in (("Runtime", "runtime"), ("Handler", "handler"), ("Role", "role")):
         if name in params:
@@ -119,14 +118,14 @@ async def update_configuration(call: Call) -> Reply:
 async def delete(call: Call) -> Reply:
     """204, as Lambda answers, though its model says 200. A version that does not exist is deleted already."""
     ref = derive(call.params, call.services.home)
-    if ref.qualifier == limits.LATEST:
-        raise InvalidParameter("$LATEST version cannot be deleted without deleting the function.")
-    if ref.qualifier:
-        await call.services.catalogue.get_function(ref.name)
-        if not ref.qualifier.isdecimal():
-            raise not_found(ref, call.services.home)
+    if not ref.qualifier:
+        await call.services.catalogue.delete_function(ref.name)
         return Reply(status=204)
-    await call.services.catalogue.delete_function(ref.name)
+    if ref.qualifier != limits.LATEST and not ref.qualifier.isdecimal():
+        raise InvalidParameter("Deletion of aliases is not currently supported.")
+    await call.services.catalogue.get_function(ref.name)
+    with contextlib.suppress(FunctionNotFound):
+        await call.services.catalogue.delete_version(ref.name, ref.qualifier)
     return Reply(status=204)
 
 
@@ -138,8 +137,8 @@ async def code_signing(call: Call) -> Reply:
 
 async def _found(call: Call) -> tuple[Function, str]:
     """The function, and the qualifier that the caller gave."""
-    ref = existing_qualifier(derive(call.params, call.services.home), call.services.home)
-    return await call.services.catalogue.get_function(ref.name), ref.qualifier
+    ref = derive(call.params, call.services.home)
+    return await call.services.catalogue.get_function(ref.name, ref.qualifier), ref.qualifier
 
 
 def _check_package(params: Mapping[str, Any]) -> None:
@@ -190,15 +189,14 @@ _LOGGING = (
 )
 
 ROUTES = (
-    Route("CreateFunction", create, supporting(*_CONFIGURATION, "Code.ZipFile", "Architectures", "Tags")),
+    Route("CreateFunction", create, supporting(*_CONFIGURATION, "Code.ZipFile", "Architectures", "Tags", "Publish")),
     Route("GetFunction", get, supporting("FunctionName", "Qualifier")),
     Route("GetFunctionConfiguration", get_configuration, supporting("FunctionName", "Qualifier")),
     Route("ListFunctions", every, supporting("Marker", "MaxItems", "FunctionVersion")),
-    Route("ListVersionsByFunction", versions, supporting("FunctionName", "Marker", "MaxItems")),
     Route(
         "UpdateFunctionCode",
         update_code,
-        supporting("FunctionName", "ZipFile", "Architectures", "RevisionId", "DryRun"),
+        supporting("FunctionName", "ZipFile", "Architectures", "RevisionId", "DryRun", "Publish"),
     ),
     Route("UpdateFunctionConfiguration", update_configuration, supporting(*_CONFIGURATION, "RevisionId")),
     Route("DeleteFunction", delete, supporting("FunctionName", "Qualifier")),

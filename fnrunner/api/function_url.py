@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from fnrunner.api.errors import InvalidParameter, NotSupported, ResourceNotFound, ValidationFailed
+from fnrunner.api.errors import InvalidParameter, ResourceNotFound, ValidationFailed
 from fnrunner.api.http_address import url_of
 from fnrunner.api.reference import derive
 from fnrunner.api.request import Call, Route, supporting
@@ -27,20 +27,21 @@ _NOT_THERE = "The resource you requested does not exist."
 
 async def create(call: Call) -> Reply:
     ref = _ref(call)
-    if ref.qualifier:
-        raise NotSupported(
-            f"fnrunner {call.services.version} does not support aliases yet: there is no {ref.qualifier}."
-        )
     url = FunctionUrl(
-        url_id=function_url.new_id(), function=ref.name, created=call.now, last_modified=call.now, **_given(call.params)
+        url_id=function_url.new_id(),
+        function=ref.name,
+        qualifier=ref.qualifier,
+        created=call.now,
+        last_modified=call.now,
+        **_given(call.params),
     )
     home = call.services.home
-    made = await call.services.catalogue.change_triggers(lambda connection: function_url.create(connection, home, url))
+    made = await call.services.catalogue.change(lambda connection: function_url.create(connection, home, url))
     return Reply(described(call, made, "CreationTime"))
 
 
 async def get(call: Call) -> Reply:
-    ref = _existing(call)
+    ref = _ref(call)
     found = [url for url in await _of_function(call, ref.name) if url.qualifier == ref.qualifier]
     if not found:
         raise ResourceNotFound(_NOT_THERE)
@@ -48,24 +49,22 @@ async def get(call: Call) -> Reply:
 
 
 async def update(call: Call) -> Reply:
-    ref = _existing(call)
+    ref = _ref(call)
     given = _given(call.params)
-    url = await call.services.catalogue.change_triggers(
+    url = await call.services.catalogue.change(
         lambda connection: function_url.change(connection, ref.name, ref.qualifier, given, call.now)
     )
     return Reply(described(call, url, "CreationTime", "LastModifiedTime"))
 
 
 async def delete(call: Call) -> Reply:
-    ref = _existing(call)
-    await call.services.catalogue.change_triggers(
-        lambda connection: function_url.remove(connection, ref.name, ref.qualifier)
-    )
+    ref = _ref(call)
+    await call.services.catalogue.change(lambda connection: function_url.remove(connection, ref.name, ref.qualifier))
     return Reply()
 
 
 async def every(call: Call) -> Reply:
-    """A function has one URL, and would have one more for each alias. Markers are ids of URLs."""
+    """A function has one URL, and one more for each alias. Markers are ids of URLs."""
     ref = _ref(call)
     found = await _of_function(call, ref.name)
     if not found and call.services.catalogue.lookup(ref.name) is None:
@@ -124,13 +123,6 @@ def _ref(call: Call) -> FunctionRef:
             f"Value '{ref.qualifier}' at 'qualifier' failed to satisfy constraint: Member must satisfy regular expression "
             f"pattern: {_PATTERN}"
         ])  # fmt: skip
-    return ref
-
-
-def _existing(call: Call) -> FunctionRef:
-    ref = _ref(call)
-    if ref.qualifier:
-        raise ResourceNotFound(_NOT_THERE)
     return ref
 
 

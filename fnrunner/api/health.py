@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fnrunner.api.services import Health, HealthServices, Services
+from fnrunner.model.problem import Problem
 
 
 def routes(services: Services | HealthServices) -> list[Route]:
@@ -35,13 +36,22 @@ def _answer(good: bool, health: Health) -> Response:
 
 
 def document(health: Health) -> dict[str, Any]:
-    """The health in JSON. ``status`` is ``ok``, ``degraded`` (alive, not ready) or ``failing``."""
+    """The health in JSON. ``status`` is ``ok``, ``degraded`` (alive, with problems) or ``failing``."""
+    well = health.ready and not health.problems
     return {
-        "status": "ok" if health.ready and health.alive else "degraded" if health.alive else "failing",
+        "status": "failing" if not health.alive else "ok" if well else "degraded",
         "alive": health.alive,
         "ready": health.ready,
         "roles": list(health.roles),
-        "problems": [
-            {"part": problem.part, "message": problem.message, "remedy": problem.remedy} for problem in health.problems
-        ],
+        "problems": [told(problem) for problem in health.problems],
+    }
+
+
+def told(problem: Problem) -> dict[str, str]:
+    """A problem in JSON. ``code`` is one of :class:`~fnrunner.model.problem.Code`."""
+    return {
+        "code": "" if problem.code is None else problem.code.value,
+        "part": problem.part,
+        "message": problem.message,
+        "remedy": problem.remedy,
     }

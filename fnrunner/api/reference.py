@@ -49,14 +49,16 @@ def derive(params: Mapping[str, Any], home: Home) -> FunctionRef:
     return replace(ref, qualifier=ref.qualifier or given)
 
 
-def not_found(ref: FunctionRef, home: Home) -> ResourceNotFound:
-    return ResourceNotFound(f"Function not found: {home.function(ref.name, ref.qualifier)}")
-
-
-def existing_qualifier(ref: FunctionRef, home: Home) -> FunctionRef:
-    """``ref``, when its qualifier can exist: there are no versions and aliases yet. Raises ResourceNotFound."""
+def unpublished(params: Mapping[str, Any], home: Home) -> FunctionRef:
+    """As ``derive``, for operations on the function itself: versions do not change, and aliases have operations of their
+    own. Raises InvalidParameter.
+    """
+    ref = derive(params, home)
     if ref.qualifier not in ("", limits.LATEST):
-        raise not_found(ref, home)
+        raise InvalidParameter(
+            f"This operation is permitted on the unpublished function only, not on its version or alias {ref.qualifier}. "
+            "Please specify either a function name or an unqualified function ARN."
+        )
     return ref
 
 

@@ -19,17 +19,10 @@ from fnrunner.delivery.dead_letters import DeadLetters
 from fnrunner.delivery.history import History
 from fnrunner.model.arn import FunctionRef, Home
 from fnrunner.model.function import Function
+from fnrunner.model.load import Load
+from fnrunner.model.problem import Problem
 from fnrunner.settings import Settings
 from fnrunner.store.engine import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is wrong: which part, what, and what to do about it. ``remedy`` may be empty."""
-
-    part: str
-    message: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +137,7 @@ class Front(Protocol):
 @dataclass(frozen=True, slots=True)
 class Services:
     """``now`` gives aware UTC. ``health`` looks at every part, quickly. Set ``stopping`` when the
-    process begins to stop: long polls end then.
+    process begins to stop: long polls end then. ``load`` is the last sample; None when there is none that is fresh.
     """
 
     settings: Settings
@@ -162,3 +155,4 @@ class Services:
     health: Callable[[], Awaitable[Health]]
     now: Callable[[], datetime]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    load: Callable[[], Load | None] = lambda: None

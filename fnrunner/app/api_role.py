@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from broker.topology import function_queues
 from fnrunner import __version__
 from fnrunner.api.app import create_app
 from fnrunner.api.code_link import CodeLinks
-from fnrunner.api.services import Health, Problem, Services
-from fnrunner.app.health import Check, health
+from fnrunner.api.services import Health, Services
+from fnrunner.app.backlog import Backlog
+from fnrunner.app.load_metrics import LoadCollector
 from fnrunner.app.parts import Parts, now, now_ms
 from fnrunner.app.server import HttpServer
 from fnrunner.catalogue.follower import Follower
@@ -17,19 +18,20 @@ from fnrunner.delivery.archivist import Archivist
 from fnrunner.delivery.audit import Audit
 from fnrunner.delivery.dead_letters import DeadLetters
 from fnrunner.delivery.history import History
+from fnrunner.model.problem import Code, Problem
 
 
 class ApiRole:
-    """Started, it answers on its port and files dead letters. ``checks`` ask the other roles of the process."""
+    """Started, it answers on its port and files dead letters. ``health`` is that of the whole process."""
 
-    def __init__(self, parts: Parts, roles: tuple[str, ...], checks: Iterable[Check]) -> None:
+    def __init__(self, parts: Parts, health: Callable[[], Awaitable[Health]]) -> None:
         self._parts = parts
-        self._roles = roles
-        self._checks = (*checks, self._problems)
+        self._health = health
         self._archivist = Archivist(parts.store, parts.broker, clock=now_ms)
         self._letters = DeadLetters(parts.store, parts.broker, parts.settings.home, clock=now_ms, tracing=parts.tracing)
         self._watched: set[str] = set()
         self._follower = Follower(parts.catalogue, self._follow, "dead letters")
+        self._backlog = Backlog(parts.catalogue, parts.broker, parts.store, clock=now_ms)
         self._services = self._make_services()
         self._server = HttpServer(
             create_app(self._services),
@@ -44,6 +46,8 @@ class ApiRole:
 
     async def start(self) -> None:
         """Raises PortInUse, BrokerError, StoreError."""
+        self._parts.metrics.registry.register(LoadCollector(lambda: self._backlog.latest))
+        self._backlog.start()
         await self._server.start()
         await self._letters.start()
         await self._archivist.start()
@@ -52,6 +56,7 @@ class ApiRole:
     async def close(self) -> None:
         self._services.stopping.set()
         await self._server.close()
+        await self._backlog.close()
         await self._follower.close()
         await self._archivist.close()
         await self._letters.close()
@@ -81,13 +86,12 @@ class ApiRole:
             code_links=CodeLinks(now),
             health=self._health,
             now=now,
+            load=lambda: self._backlog.latest,
         )
 
-    async def _health(self) -> Health:
-        return health(self._parts, self._roles, self._checks)
-
-    def _problems(self) -> Iterable[Problem]:
+    def problems(self) -> Iterable[Problem]:
         if problem := self._archivist.health.problem:
-            yield Problem("dead letters", problem, "Free disk, or start the database; the log says more")
+            yield Problem("dead letters", problem, "Free disk, or start the database", Code.DEAD_LETTERS_NOT_FILED)
         if self._follower.problem:
-            yield Problem("dead letters", f"not all are filed: {self._follower.problem}", "Start the broker")
+            why = f"not all are filed: {self._follower.problem}"
+            yield Problem("dead letters", why, "Start the broker", Code.DEAD_LETTERS_NOT_FILED)

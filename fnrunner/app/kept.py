@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Generic, TypeVar
 
-from fnrunner.api.services import Problem
+from fnrunner.model.problem import Code, Problem
 from sources.source import Condition, Health, Source
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,14 @@ AT_ONCE = 64
 
 AGAIN = timedelta(seconds=1)
 CLOSING = timedelta(seconds=5)
+
+
+_CODES = {
+    Condition.LAGGING: Code.LAGGING,
+    Condition.SILENT: Code.NOT_CONSUMING,
+    Condition.OUTAGE: Code.SOURCE_AWAY,
+}
+"""Every other condition that is not well is a degraded one."""
 
 
 async def nothing(name: str) -> None:
@@ -103,12 +111,14 @@ class Kept(Generic[T]):
 
     def problems(self) -> Iterable[Problem]:
         for name, reason in self._refused.items():
-            yield Problem(f"{self.what} {name}", reason, self._remedy)
+            yield Problem(f"{self.what} {name}", reason, self._remedy, Code.SOURCE_REFUSED)
         for name, reason in self._lingering.items():
-            yield Problem(f"{self.what} {name}", f"it was removed, and what it has stored is still there: {reason}")
+            why = f"it was removed, and what it has stored is still there: {reason}"
+            yield Problem(f"{self.what} {name}", why, "Start the database, or the broker", Code.SOURCE_NOT_REMOVED)
         for name, state in self.health().items():
             if not state.ok and name not in self._refused and name not in self._lingering:
-                yield Problem(f"{self.what} {name}", "; ".join(state.reasons) or state.condition.value)
+                why = "; ".join(state.reasons) or state.condition.value
+                yield Problem(f"{self.what} {name}", why, "", _CODES.get(state.condition, Code.SOURCE_DEGRADED))
 
     async def _bring(self, name: str) -> None:
         """Until it is as it is wanted by then."""

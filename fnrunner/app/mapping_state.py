@@ -69,9 +69,7 @@ class MappingStates:
     async def _delete(self, uuid: str) -> None:
         await self._forget_positions(uuid)
         try:
-            await self._catalogue.change_triggers(
-                lambda connection: triggers.remove(connection, EventSourceMapping, uuid)
-            )
+            await self._catalogue.change(lambda connection: triggers.remove(connection, EventSourceMapping, uuid))
         except NotFound:
             log.info("event source mapping %s has been removed by somebody else", uuid)
         # once more: who did not know yet that it is over may have taken a claim meanwhile

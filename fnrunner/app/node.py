@@ -9,26 +9,29 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from broker.errors import Denied, Unavailable
 from fnrunner.api.health import routes as health_routes
-from fnrunner.api.services import Health, HealthServices, Problem
+from fnrunner.api.services import HealthServices
 from fnrunner.app import worker_role
 from fnrunner.app.api_role import ApiRole
-from fnrunner.app.health import health
 from fnrunner.app.housekeeping import Housekeeping
 from fnrunner.app.parts import Parts, started
+from fnrunner.app.patience import STATUS, GaveUp
 from fnrunner.app.server import HttpServer
 from fnrunner.app.sources_role import SourcesRole
+from fnrunner.app.vitals import Vitals
 from fnrunner.settings import Settings, safe
 from fnrunner.store.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 START_AGAIN = timedelta(seconds=2)
+LAST_WAIT = timedelta(seconds=60)
+"""How long after the time for draining a process that gave up is ended by force: it may hang in what made it give up."""
 
 Announce = Callable[[str], None]
 """Told in words what is ready, for a person who watches."""
@@ -45,12 +48,12 @@ def run_api(settings: Settings, announce: Announce = print) -> None:
 
 
 def run_worker(settings: Settings, announce: Announce = print) -> None:
-    """A worker, until SIGINT or SIGTERM; then it drains. A second signal ends it at once."""
+    """A worker, until SIGINT or SIGTERM; then it drains. A second signal ends it at once. Raises GaveUp."""
     _run(settings, ("worker",), announce)
 
 
 def run_sources(settings: Settings, announce: Announce = print) -> None:
-    """The file watchers, until SIGINT or SIGTERM."""
+    """The watchers and pollers, until SIGINT or SIGTERM. Raises GaveUp."""
     _run(settings, ("sources",), announce)
 
 
@@ -75,6 +78,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    gave_up: list[str] = []
+
+    def give_up(reason: str) -> None:
+        gave_up.append(reason)
+        stop.set()
+        loop.call_later((settings.drain_timeout + LAST_WAIT).total_seconds(), os._exit, STATUS)
 
     def stopped() -> None:
         if stop.is_set():
@@ -85,17 +94,24 @@ async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped)
     async with AsyncExitStack() as stack:
-        if (where := await _start(settings, roles, stack, stop, announce)) is not None:
+        if (where := await _start(settings, roles, stack, stop, give_up, announce)) is not None:
             # what was made to start lives as long as the process: looking through it again would only stall the loop
             gc.collect()
             gc.freeze()
             announce(where)
             await stop.wait()
             announce("stopping: what runs may end, nothing new is taken")
+    if gave_up:
+        raise GaveUp(gave_up[0])
 
 
 async def _start(
-    settings: Settings, roles: tuple[str, ...], stack: AsyncExitStack, stop: asyncio.Event, announce: Announce
+    settings: Settings,
+    roles: tuple[str, ...],
+    stack: AsyncExitStack,
+    stop: asyncio.Event,
+    give_up: Callable[[str], None],
+    announce: Announce,
 ) -> str | None:
     """Start on ``stack``. A part of an installation waits for its broker and store; `dev` says at once what is wrong.
 
@@ -103,7 +119,7 @@ async def _start(
     """
     while not stop.is_set():
         try:
-            return await stack.enter_async_context(node(settings, roles))
+            return await stack.enter_async_context(node(settings, roles, give_up))
         except (Unavailable, StoreUnavailable) as error:
             if len(roles) > 1 or isinstance(error, Denied):
                 raise
@@ -115,46 +131,53 @@ async def _start(
 
 
 @asynccontextmanager
-async def node(settings: Settings, roles: tuple[str, ...]) -> AsyncIterator[str]:
-    """A process with these roles, for as long as the context lasts; yields where it can be reached, in words."""
+async def node(settings: Settings, roles: tuple[str, ...], give_up: Callable[[str], None]) -> AsyncIterator[str]:
+    """A process with these roles, for as long as the context lasts; yields where it can be reached, in words.
+
+    ``give_up`` hears why, when it has been unable to work for too long.
+    """
     async with started(settings, "-".join(roles) if len(roles) == 1 else "dev") as parts, AsyncExitStack() as stack:
-        checks: list[Callable[[], Iterable[Problem]]] = []
+        vitals = Vitals(parts, roles, give_up)
+        stack.push_async_callback(vitals.close)
+        door = None if "api" in roles else _health_door(parts, vitals)
+        if door is not None:
+            # it is closed after the roles: whoever asks while they drain is told so
+            stack.push_async_callback(door.close)
         if "worker" in roles:
             supervisor = await worker_role.make(parts)
             stack.push_async_callback(supervisor.drain)
             await supervisor.start()
-            checks.append(lambda: (Problem("worker", text, "Run `fnrunner doctor`") for text in supervisor.problems()))
+            vitals.checks.append(supervisor.problems)
+            vitals.activity = supervisor.activity
         if "sources" in roles:
             sources = SourcesRole(parts)
             stack.push_async_callback(sources.close)
             await sources.start()
-            checks.append(sources.problems)
+            vitals.checks.append(sources.problems)
         if "api" in roles:
-            api = ApiRole(parts, roles, checks)
+            api = ApiRole(parts, vitals.health)
             stack.push_async_callback(api.close)
+            vitals.checks.append(api.problems)
             await api.start()
             pruning = Housekeeping(parts)
             stack.push_async_callback(pruning.close)
             pruning.start()
-            yield f"fnrunner {'dev' if len(roles) > 1 else 'api'} answers on http://{settings.host}:{api.port}"
+            where = f"fnrunner {'dev' if len(roles) > 1 else 'api'} answers on http://{settings.host}:{api.port}"
         else:
-            where = await _with_health(parts, roles, checks, stack)
-            yield f"fnrunner {roles[0]} {parts.name} works for {safe(settings.broker_url)}{where}"
+            where = f"fnrunner {roles[0]} {parts.name} works for {safe(settings.broker_url)}"
+            if door is not None:
+                await door.start()
+                where += f", health on http://{settings.host}:{door.port}/readyz"
+        vitals.start()
+        stack.push_async_callback(vitals.drain)
+        yield where
 
 
-async def _with_health(
-    parts: Parts, roles: tuple[str, ...], checks: list[Callable[[], Iterable[Problem]]], stack: AsyncExitStack
-) -> str:
+def _health_door(parts: Parts, vitals: Vitals) -> HttpServer | None:
     """/healthz, /readyz and /metrics of a process without the API, where a port is set for them."""
     if parts.settings.health_port is None:
-        return ""
+        return None
     from starlette.applications import Starlette
 
-    async def asked() -> Health:
-        return health(parts, roles, checks)
-
-    app = Starlette(routes=health_routes(HealthServices(asked, parts.metrics.registry)))
-    server = HttpServer(app, parts.settings.host, parts.settings.health_port)
-    await server.start()
-    stack.push_async_callback(server.close)
-    return f", health on http://{parts.settings.host}:{server.port}/readyz"
+    app = Starlette(routes=health_routes(HealthServices(vitals.health, parts.metrics.registry)))
+    return HttpServer(app, parts.settings.host, parts.settings.health_port)

@@ -102,7 +102,7 @@ async def started(settings: Settings, service: str) -> AsyncIterator[Parts]:
         await broker.start()
         await store.start()
         artifacts = Artifacts(settings.artifacts)
-        catalogue = Catalogue(store, artifacts, settings.home, now)
+        catalogue = Catalogue(store, artifacts, settings.home, now, account_concurrency=settings.account_concurrency)
         watcher = CatalogueWatcher(catalogue, broker)
         ledger = Ledger(store)
         metrics = Metrics()

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from fnrunner.api.services import Problem
 from fnrunner.app.acceptor import FrontAcceptor
 from fnrunner.app.foreign_brokers import ForeignBrokers
 from fnrunner.app.kept import Kept
@@ -33,6 +32,7 @@ from fnrunner.catalogue.schedule import watch_of
 from fnrunner.delivery.given_up import PollerLetters
 from fnrunner.invoke.batch import BatchInvoker
 from fnrunner.model.function import Bucket, Notification
+from fnrunner.model.problem import Code, Problem
 from fnrunner.model.trigger import Schedule, TopicSubscription
 from fnrunner.store.errors import StoreError
 from fnrunner.store.schema import checkpoint, seen_object
@@ -131,7 +131,8 @@ class SourcesRole:
         for kind in self._kinds:
             yield from kind.problems()
         if self._follower.problem:
-            yield Problem("sources", self._follower.problem)
+            why, remedy = f"the catalogue cannot be followed: {self._follower.problem}", "Run `fnrunner doctor`"
+            yield Problem("sources", why, remedy, Code.CATALOGUE_STALE, disabling=True)
 
     async def _follow(self) -> None:
         snapshot = self._parts.catalogue.snapshot
@@ -208,6 +209,7 @@ class SourcesRole:
             queue_attributes=lambda name: attributes_of(parts.store, name),
             virtual_hosts=settings.virtual_hosts,
             retry_first=settings.backoff_first,
+            lag=settings.lag,
         )
 
 

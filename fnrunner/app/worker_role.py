@@ -6,7 +6,10 @@ import asyncio
 import time
 
 from fnrunner.app.parts import Parts, backoff, now, now_ms
+from fnrunner.concurrency.accounting import room_for_newcomers
+from fnrunner.concurrency.fleet import FleetGate
 from fnrunner.concurrency.permits import LocalPermits
+from fnrunner.concurrency.scaling import Starts
 from fnrunner.model.invocation import EnvironmentSpec
 from fnrunner.runtimes.python import PythonRuntime
 from fnrunner.sandbox.process import ProcessSandbox
@@ -15,33 +18,58 @@ from fnrunner.worker.executor import Executor, Waits
 from fnrunner.worker.intake import Intake
 from fnrunner.worker.invoker import Invoker, Specs
 from fnrunner.worker.pool import Pool
+from fnrunner.worker.provisioner import Provisioner
 from fnrunner.worker.registry import Registry
 from fnrunner.worker.report import Reporter
 from fnrunner.worker.settlement import Settlement
+from fnrunner.worker.shares import Shares
+from fnrunner.worker.starting import StartLine
+from fnrunner.worker.stranded import Stranded
 from fnrunner.worker.supervisor import Supervisor
 from fnrunner.worker.suspects import Suspects
+from fnrunner.worker.watch import Watch
 
 
 async def make(parts: Parts) -> Supervisor:
     """A worker that has not started. What dead workers of this host left behind is removed first."""
     settings = parts.settings
     runtime = PythonRuntime()
-    sandbox = ProcessSandbox.on_this_host(settings.data_dir / "environments")
+    sandbox = ProcessSandbox.on_this_host(settings.data_dir / "environments", cpu_limit=settings.cpu_limit)
     await asyncio.to_thread(sandbox.sweep)
 
     def environment(spec: EnvironmentSpec, cold_reason: str) -> Environment:
         return Environment(spec, sandbox, runtime, cold_reason=cold_reason)
 
-    gate = LocalPermits(settings.worker_capacity)
+    newcomers = room_for_newcomers(settings.worker_capacity)
+    slots = LocalPermits(settings.worker_capacity, newcomers=newcomers)
+    gate = FleetGate(parts.broker.permits, slots)
     specs = Specs(parts.catalogue, settings.data_dir / "code", settings.home)
+    line = StartLine(Starts(settings.scaling_rate), time.monotonic)
     pool = Pool(
         environment,
-        capacity=settings.worker_capacity,
+        capacity=settings.worker_capacity + newcomers,
         idle_timeout=settings.idle_timeout,
         monotonic=time.monotonic,
+        line=line,
+    )
+    provisioner = Provisioner(
+        pool=pool, specs=specs, permits=slots, catalogue=parts.catalogue, monotonic=time.monotonic
+    )
+    shares = Shares(
+        catalogue=parts.catalogue,
+        permits=slots,
+        provisioner=provisioner,
+        line=line,
+        worker_id=parts.name,
+        capacity=settings.worker_capacity,
     )
     registry = Registry(
-        parts.store, worker_id=parts.name, zone=settings.zone, capacity=settings.worker_capacity, now=now
+        parts.store,
+        worker_id=parts.name,
+        zone=settings.zone,
+        capacity=settings.worker_capacity,
+        now=now,
+        shares=shares,
     )
     reporter = Reporter(parts.metrics)
     destinations = parts.destinations()
@@ -68,15 +96,17 @@ async def make(parts: Parts) -> Supervisor:
         suspects=Suspects(parts.store, registry, now=now, monotonic=time.monotonic),
         tracing=parts.tracing,
         reporter=reporter,
-        waits=Waits(request=settings.sync_wait),
+        waits=Waits.usual(settings.sync_wait),
         now_ms=now_ms,
     )
+    intake = Intake(parts.broker, executor.execute, capacity=settings.worker_capacity, unreserved=lambda: shares.room)
     return Supervisor(
-        broker=parts.broker,
         catalogue=parts.catalogue,
         gate=gate,
-        intake=Intake(parts.broker, executor.execute, capacity=settings.worker_capacity),
+        intake=intake,
+        watch=Watch(parts.broker, intake, Stranded(parts.store, clock=now_ms), monotonic=time.monotonic),
         pool=pool,
+        provisioner=provisioner,
         specs=specs,
         registry=registry,
         reporter=reporter,

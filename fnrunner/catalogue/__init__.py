@@ -1,8 +1,8 @@
 """What exists: functions with their code, what follows their events, buckets and notifications.
 
 What this package owns
-    The tables ``function``, ``event_invoke_config``, ``bucket`` and ``notification``, through
-    :class:`~fnrunner.catalogue.catalogue.Catalogue`; the zips of code, through
+    The tables ``function`` (a row for each version), ``publication``, ``alias``, ``event_invoke_config``, ``bucket`` and
+    ``notification``, through :class:`~fnrunner.catalogue.catalogue.Catalogue`; the zips of code, through
     :class:`~fnrunner.catalogue.artifacts.Artifacts`; Lambda's rules for both, and its words when they are broken.
 
 What it refuses

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, delete, insert, select
 
 from fnrunner.catalogue import document
 from fnrunner.catalogue.errors import BucketInUse, BucketNotFound, InvalidParameterValue
-from fnrunner.model import limits
 from fnrunner.model.function import Bucket, Notification
 from fnrunner.store.schema import bucket as table
 from fnrunner.store.schema import notification as notification_table
@@ -50,11 +49,6 @@ def check_notifications(function: str, notifications: Sequence[Notification]) ->
             raise InvalidParameterValue(f"Notification {notification.id!r} has events that do not exist: {unknown}")
         if not notification.events:
             raise InvalidParameterValue(f"Notification {notification.id!r} has no events.")
-        if notification.qualifier not in ("", limits.LATEST):
-            raise InvalidParameterValue(
-                f"Notification {notification.id!r} names the qualifier {notification.qualifier}: only "
-                f"{limits.LATEST} exists."
-            )
 
 
 def save_bucket(connection: Connection, bucket: Bucket) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from fnrunner.catalogue import archive, buckets, constraint, event_invoke, functions, triggers
+from fnrunner.catalogue import archive, buckets, concurrency, constraint, event_invoke, functions, triggers, versions
 from fnrunner.catalogue.artifacts import Artifacts
 from fnrunner.catalogue.errors import ArtifactError, InvalidParameterValue, ValidationFailed
 from fnrunner.catalogue.functions import Page
@@ -44,8 +44,17 @@ class Catalogue:
     Methods take plain function names. All raise StoreUnavailable; names that do not exist raise FunctionNotFound.
     """
 
-    def __init__(self, store: Store, artifacts: Artifacts, home: Home, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        artifacts: Artifacts,
+        home: Home,
+        clock: Callable[[], datetime],
+        *,
+        account_concurrency: int = limits.ACCOUNT_CONCURRENCY,
+    ) -> None:
         self._store = store
+        self._account_concurrency = account_concurrency
         self._artifacts = artifacts
         self._home = home
         self._clock = clock
@@ -64,9 +73,18 @@ class Catalogue:
     def artifacts(self) -> Artifacts:
         return self._artifacts
 
+    @property
+    def account_concurrency(self) -> int:
+        """How much may run at once of all functions together, over all workers."""
+        return self._account_concurrency
+
     def lookup(self, name: str, version: str = limits.LATEST) -> Function | None:
         """As of the last refresh."""
         return self._snapshot.function(name, version)
+
+    def resolve(self, name: str, qualifier: str, ticket: str = "") -> Function | None:
+        """What this qualifier of the function runs, as of the last refresh; see :meth:`Snapshot.resolve`."""
+        return self._snapshot.resolve(name, qualifier, ticket)
 
     async def refresh(self) -> None:
         """Make the snapshot current: one cheap query when it is."""
@@ -89,11 +107,35 @@ class Catalogue:
         self._on_commit.append(callback)
         return lambda: self._on_commit.remove(callback)
 
+    # Work in one transaction, by the modules of each resource.
+
+    async def change(self, work: Callable[[Connection], T]) -> T:
+        """Carry out ``work`` as one change. What it raises undoes it."""
+
+        def transaction(connection: Connection) -> tuple[T, int]:
+            counter = count_change(connection, self._store, self._clock())
+            return work(connection), counter
+
+        result, counter = await self._store.write(transaction)
+        # It is committed: what fails from here on does not undo it, and the watcher makes up for it.
+        for callback in tuple(self._on_commit):
+            _call(callback, counter)
+        try:
+            await self.refresh()
+        except StoreError:
+            log.warning("the catalogue changed but could not be read back", exc_info=True)
+        return result
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Carry out ``work``, which changes nothing, on what is in the store now."""
+        return await self._store.read(work)
+
     # Functions.
 
-    async def create_function(self, draft: Function, code: bytes) -> Function:
+    async def create_function(self, draft: Function, code: bytes, *, publish: bool = False) -> Function:
         """``draft`` says everything but code, revision, state and time (see :data:`NO_CODE`); ``code`` is a zip.
 
+        With ``publish`` the answer is version 1, which is made in the same transaction.
         Raises FunctionExists, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError.
         """
         function = functions.drafted(draft, NO_CODE, self._clock())
@@ -103,23 +145,31 @@ class Catalogue:
         def work(connection: Connection) -> Function:
             functions.add(connection, function)
             if draft.reserved_concurrency is not None:
-                functions.check_reservation(connection, function.name, draft.reserved_concurrency)
+                reserved_number = draft.reserved_concurrency
+                concurrency.check_reservation(connection, function.name, reserved_number, self._account_concurrency)
                 reserved = replace(function, reserved_concurrency=draft.reserved_concurrency)
                 functions.save(connection, reserved)
-                return reserved
-            return function
+            if publish:
+                return versions.publish(connection, self._home, function.name)
+            return functions.fetch(connection, self._home, function.name)
 
-        return await self._change(work)
+        return await self.change(work)
 
-    async def get_function(self, name: str, version: str = limits.LATEST) -> Function:
-        """As it is in the store now."""
-        return await self._store.read(lambda connection: functions.fetch(connection, self._home, name, version))
+    async def get_function(self, name: str, qualifier: str = "") -> Function:
+        """As it is in the store now; of an alias the first version."""
+        return await self._store.read(lambda connection: versions.fetch(connection, self._home, name, qualifier))
 
-    async def list_functions(self, marker: str = "", max_items: int = functions.PAGE) -> Page:
-        """By name; ``marker`` is the ``next_marker`` of the page before. Raises ValidationFailed."""
+    async def list_functions(
+        self, marker: str = "", max_items: int = functions.PAGE, *, all_versions: bool = False
+    ) -> Page:
+        """By name; ``marker`` is the ``next_marker`` of the page before.
+
+        Raises ValidationFailed, and InvalidParameterValue for a marker of another kind of list.
+        """
         if problems := constraint.between("maxItems", max_items, 1, 10_000):
             raise ValidationFailed(problems)
-        return await self._store.read(lambda connection: functions.page(connection, marker, max_items))
+        page = functions.page_of_versions if all_versions else functions.page
+        return await self._store.read(lambda connection: page(connection, marker, max_items))
 
     async def update_code(
         self,
@@ -129,8 +179,9 @@ class Catalogue:
         architecture: str | None = None,
         expected_revision: str | None = None,
         dry_run: bool = False,
+        publish: bool = False,
     ) -> Function:
-        """``dry_run`` checks everything and answers the function as it stays.
+        """``dry_run`` checks everything and answers the function as it stays. ``publish`` answers the new version.
 
         Raises PreconditionFailed, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError.
         """
@@ -150,9 +201,9 @@ class Catalogue:
             before = current.code
             function = functions.recoded(current, artifact, architecture, self._clock())
             functions.save(connection, function)
-            return function
+            return versions.publish(connection, self._home, name) if publish else function
 
-        function = await self._change(work)
+        function = await self.change(work)
         await self._keep_a_while(before.digest)
         return function
 
@@ -171,12 +222,12 @@ class Catalogue:
             functions.save(connection, function)
             return function
 
-        return await self._change(work)
+        return await self.change(work)
 
     async def set_concurrency(self, name: str, reserved: int | None) -> Function:
         """None removes the cap. The revision stays, as on Lambda: environments do not depend on it.
 
-        Raises UnreservedConcurrencyTooLow, ValidationFailed.
+        Raises UnreservedConcurrencyTooLow, ValidationFailed, InvalidParameterValue (less than is provisioned).
         """
         if reserved is not None and reserved < 0:
             raise ValidationFailed(constraint.between("reservedConcurrentExecutions", reserved, 0, 1))
@@ -184,17 +235,45 @@ class Catalogue:
         def work(connection: Connection) -> Function:
             function = replace(functions.fetch(connection, self._home, name), reserved_concurrency=reserved)
             if reserved is not None:
-                functions.check_reservation(connection, name, reserved)
+                concurrency.check_reservation(connection, name, reserved, self._account_concurrency)
             functions.save(connection, function)
             return function
 
-        return await self._change(work)
+        return await self.change(work)
 
     async def delete_function(self, name: str) -> None:
-        """With its event-invoke configurations and notifications. Its code stays as long as others refer to it."""
-        digests = await self._change(lambda connection: functions.remove(connection, self._home, name))
+        """With its versions, aliases, event-invoke configurations and notifications. Its code stays as long as others
+        refer to it.
+        """
+        digests = await self.change(lambda connection: functions.remove(connection, self._home, name))
         for digest in digests:
             await self._keep_a_while(digest)
+
+    async def publish_version(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        code_sha256: str = "",
+        expected_revision: str | None = None,
+    ) -> Function:
+        """A new version of what the function is now; see :func:`fnrunner.catalogue.versions.publish`."""
+        return await self.change(
+            lambda connection: versions.publish(
+                connection,
+                self._home,
+                name,
+                description=description,
+                code_sha256=code_sha256,
+                expected_revision=expected_revision,
+            )
+        )
+
+    async def delete_version(self, name: str, version: str) -> None:
+        """The published one; its code stays as long as others refer to it. Raises VersionInUse."""
+        await self._keep_a_while(
+            await self.change(lambda connection: versions.remove(connection, self._home, name, version))
+        )
 
     async def tag(self, name: str, tags: Mapping[str, str]) -> None:
         """Add tags, or change their values. The revision stays. Raises InvalidParameterValue."""
@@ -225,7 +304,7 @@ class Catalogue:
             event_invoke.save(connection, saved)
             return saved
 
-        return await self._change(work)
+        return await self.change(work)
 
     async def update_event_invoke_config(
         self, name: str, qualifier: str, changes: Mapping[str, Any]
@@ -242,7 +321,7 @@ class Catalogue:
             event_invoke.save(connection, config)
             return config
 
-        return await self._change(work)
+        return await self.change(work)
 
     async def get_event_invoke_config(self, name: str, qualifier: str = limits.LATEST) -> EventInvokeConfig:
         """Raises EventInvokeConfigNotFound."""
@@ -250,7 +329,7 @@ class Catalogue:
 
     async def delete_event_invoke_config(self, name: str, qualifier: str = limits.LATEST) -> None:
         """Raises EventInvokeConfigNotFound."""
-        await self._change(lambda connection: event_invoke.remove(connection, self._home, name, qualifier))
+        await self.change(lambda connection: event_invoke.remove(connection, self._home, name, qualifier))
 
     async def list_event_invoke_configs(self, name: str) -> tuple[EventInvokeConfig, ...]:
         """By qualifier."""
@@ -267,7 +346,7 @@ class Catalogue:
         """Make it, or point it elsewhere. Raises InvalidParameterValue."""
         buckets.check_bucket(bucket)
         if bucket not in await self.list_buckets():
-            await self._change(lambda connection: buckets.save_bucket(connection, bucket))
+            await self.change(lambda connection: buckets.save_bucket(connection, bucket))
 
     async def list_buckets(self) -> tuple[Bucket, ...]:
         """By name."""
@@ -275,17 +354,22 @@ class Catalogue:
 
     async def delete_bucket(self, name: str) -> None:
         """The directory stays as it is. Raises BucketNotFound, and BucketInUse while notifications refer to it."""
-        await self._change(lambda connection: buckets.remove_bucket(connection, name))
+        await self.change(lambda connection: buckets.remove_bucket(connection, name))
 
     async def put_notifications(self, function: str, notifications: Sequence[Notification]) -> None:
-        """These and no others invoke the function from now on. Raises BucketNotFound, InvalidParameterValue."""
+        """These and no others invoke the function from now on.
+
+        Raises BucketNotFound, InvalidParameterValue; FunctionNotFound for a qualifier that does not exist, too.
+        """
         buckets.check_notifications(function, notifications)
 
         def work(connection: Connection) -> None:
             functions.fetch(connection, self._home, function)
+            for notification in notifications:
+                versions.fetch(connection, self._home, function, notification.qualifier)
             buckets.replace_notifications(connection, function, notifications)
 
-        await self._change(work)
+        await self.change(work)
 
     async def list_notifications(self, bucket: str = "", function: str = "") -> tuple[Notification, ...]:
         """By bucket, function and id; those of one ``bucket`` or one ``function`` where given."""
@@ -293,10 +377,6 @@ class Catalogue:
         return tuple(one for one in found if bucket in ("", one.bucket) and function in ("", one.function))
 
     # Event source mappings, function URLs, schedules, topic subscriptions, HTTP routes.
-
-    async def change_triggers(self, work: Callable[[Connection], T]) -> T:
-        """Carry out ``work``, which reads and writes with :mod:`fnrunner.catalogue.triggers`, as one change."""
-        return await self._change(work)
 
     async def get_trigger(self, type_: type[triggers.T], key: str) -> triggers.T:
         """As it is in the store now. Raises NotFound."""
@@ -313,22 +393,7 @@ class Catalogue:
             check_tags(tags)
             functions.save(connection, replace(function, tags=tags))
 
-        await self._change(work)
-
-    async def _change(self, work: Callable[[Connection], T]) -> T:
-        def transaction(connection: Connection) -> tuple[T, int]:
-            counter = count_change(connection, self._store, self._clock())
-            return work(connection), counter
-
-        result, counter = await self._store.write(transaction)
-        # It is committed: what fails from here on does not undo it, and the watcher makes up for it.
-        for callback in tuple(self._on_commit):
-            _call(callback, counter)
-        try:
-            await self.refresh()
-        except StoreError:
-            log.warning("the catalogue changed but could not be read back", exc_info=True)
-        return result
+        await self.change(work)
 
     async def _keep_a_while(self, digest: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Functions, event-invoke configurations and notifications as JSON documents, and back.
+"""Functions, aliases, event-invoke configurations and notifications as JSON documents, and back.
 
 A reader passes over keys that it does not know and takes defaults for those it misses, so that releases that differ by
 one can share a store. Durations are ``_s`` seconds, times ISO 8601.
@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from fnrunner.model.alias import Additional, Alias
 from fnrunner.model.function import Code, EventInvokeConfig, Function, Notification, State, UpdateStatus
 
 Document = Mapping[str, Any]
@@ -62,6 +63,34 @@ def load_function(text: str) -> Function:
         values["last_modified"] = datetime.fromisoformat(document["last_modified"])
     code = document["code"]
     return Function(**values, code=Code(digest=code["digest"], size_bytes=code["size_bytes"]))
+
+
+def dump_alias(alias: Alias) -> str:
+    additional = alias.additional
+    return dump(
+        {
+            "function": alias.function,
+            "name": alias.name,
+            "version": alias.version,
+            "description": alias.description,
+            "additional": None if additional is None else {"version": additional.version, "weight": additional.weight},
+            "revision_id": alias.revision_id,
+        }
+    )
+
+
+def load_alias(text: str) -> Alias:
+    """Raises KeyError or ValueError for what no release wrote."""
+    document = json.loads(text)
+    additional = document.get("additional")
+    return Alias(
+        function=document["function"],
+        name=document["name"],
+        version=document["version"],
+        description=document.get("description", ""),
+        additional=None if additional is None else Additional(additional["version"], additional["weight"]),
+        revision_id=document.get("revision_id", ""),
+    )
 
 
 def dump_event_invoke_config(config: EventInvokeConfig) -> str:

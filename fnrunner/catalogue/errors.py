@@ -28,6 +28,16 @@ class InvalidParameterValue(CatalogueError):
     code, status, message_key, type = "InvalidParameterValueException", 400, "message", "User"
 
 
+class CodeDiffers(InvalidParameterValue):
+    """``given`` and ``current`` are SHA-256 in base64."""
+
+    def __init__(self, given: str, current: str) -> None:
+        super().__init__(
+            f"CodeSHA256 ({given}) is different from current CodeSHA256 in $LATEST ({current}). Please try again with the "
+            "CodeSHA256 in $LATEST."
+        )
+
+
 class UnreservedConcurrencyTooLow(InvalidParameterValue):
     """Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its
     minimum value of [100]."""
@@ -69,6 +79,44 @@ class FunctionNotFound(NotFound):
 
     def __init__(self, arn: str) -> None:
         super().__init__(f"Function not found: {arn}")
+
+
+class AliasNotFound(NotFound):
+    """There is no alias of this name. Make it with CreateAlias."""
+
+
+class AliasExists(CatalogueError):
+    """``arn`` is the alias's."""
+
+    code, status, message_key, type = "ResourceConflictException", 409, "message", "User"
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(f"Alias already exists: {arn}")
+
+
+class VersionInUse(CatalogueError):
+    """``arn`` is the version's, ``aliases`` the names of those that point at it."""
+
+    code, status, message_key, type = "ResourceConflictException", 409, "message", "User"
+
+    def __init__(self, arn: str, aliases: Sequence[str]) -> None:
+        self.aliases = tuple(aliases)
+        super().__init__(
+            f"Unable to delete version {arn} because the following aliases reference it: [{', '.join(aliases)}]. Point them "
+            "at another version, or delete them, and try again."
+        )
+
+
+class ProvisionedConcurrencyConfigNotFound(CatalogueError):
+    """No Provisioned Concurrency Config found for this function"""
+
+    code, status, message_key, type = "ProvisionedConcurrencyConfigNotFoundException", 404, "message", "User"
+
+
+class ProvisionedTwice(CatalogueError):
+    """A version and an alias that points at it cannot both have provisioned concurrency. Delete one of them first."""
+
+    code, status, message_key, type = "ResourceConflictException", 409, "message", "User"
 
 
 class EventInvokeConfigNotFound(NotFound):

@@ -9,13 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from fnrunner.catalogue import constraint, document
+from fnrunner.catalogue import constraint, document, versions
 from fnrunner.catalogue.errors import EventInvokeConfigNotFound, InvalidParameterValue, ValidationFailed
 from fnrunner.model import arn, limits
 from fnrunner.model.arn import FunctionRef, Home, InvalidArn
 from fnrunner.model.function import EventInvokeConfig
 from fnrunner.store.schema import event_invoke_config as table
-from fnrunner.store.schema import function as function_table
 
 CHANGEABLE = frozenset({"max_retries", "max_age", "on_success", "on_failure"})
 SERVICES = ("lambda", "sqs", "sns")
@@ -55,8 +54,7 @@ def merged(config: EventInvokeConfig, changes: Mapping[str, Any], now: datetime)
 
 def check_function_exists(connection: Connection, name: str, qualifier: str) -> None:
     """Raises EventInvokeConfigNotFound."""
-    same = (function_table.c.name == name, function_table.c.version == qualifier)
-    if connection.execute(select(function_table.c.name).where(*same)).first() is None:
+    if not versions.exists(connection, name, qualifier):
         raise EventInvokeConfigNotFound(None)
 
 

@@ -1,6 +1,6 @@
-"""Function URLs in the store: at most one a function, checked and changed within one transaction.
+"""Function URLs in the store: at most one a function and one for each of its aliases, changed within one transaction.
 
-Each function here runs inside :meth:`~fnrunner.catalogue.catalogue.Catalogue.change_triggers`.
+Each function here runs inside :meth:`~fnrunner.catalogue.catalogue.Catalogue.change`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from fnrunner.catalogue import constraint, cors, trigger_document, triggers
+from fnrunner.catalogue import constraint, cors, trigger_document, triggers, versions
 from fnrunner.catalogue.errors import CatalogueError, NotFound, ValidationFailed
-from fnrunner.model import limits
 from fnrunner.model.arn import Home
 from fnrunner.model.trigger import FunctionUrl
-from fnrunner.store.schema import function as function_table
 from fnrunner.store.schema import trigger as table
 
 ID_CHARS = 32
@@ -55,7 +53,8 @@ def new_id() -> str:
 def create(connection: Connection, home: Home, url: FunctionUrl) -> FunctionUrl:
     """Raises NoSuchFunction, FunctionUrlExists, ValidationFailed."""
     check(url)
-    check_function_exists(connection, url.function)
+    if not versions.exists(connection, url.function, url.qualifier):
+        raise NoSuchFunction
     if any(one.qualifier == url.qualifier for one in of_function(connection, url.function)):
         raise FunctionUrlExists(home.function(url.function, url.qualifier))
     triggers.save(connection, url)
@@ -92,13 +91,6 @@ def of_function(connection: Connection, function: str) -> list[FunctionUrl]:
     query = select(table.c.document).where(table.c.kind == triggers.KINDS[FunctionUrl], table.c.function == function)
     found = (trigger_document.load(FunctionUrl, text) for text in connection.execute(query).scalars())
     return sorted(found, key=lambda url: url.qualifier)
-
-
-def check_function_exists(connection: Connection, name: str) -> None:
-    """Raises NoSuchFunction."""
-    same = (function_table.c.name == name, function_table.c.version == limits.LATEST)
-    if connection.execute(select(function_table.c.name).where(*same)).first() is None:
-        raise NoSuchFunction
 
 
 def check(url: FunctionUrl) -> None:

@@ -9,17 +9,23 @@ from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, cast, delete, insert, or_, select, update
 
 from fnrunner.catalogue import document, triggers
-from fnrunner.catalogue.errors import FunctionExists, FunctionNotFound, PreconditionFailed, UnreservedConcurrencyTooLow
+from fnrunner.catalogue.errors import (
+    FunctionExists,
+    FunctionNotFound,
+    InvalidParameterValue,
+    PreconditionFailed,
+)
 from fnrunner.catalogue.validation import check_function
 from fnrunner.model import limits
 from fnrunner.model.arn import Home
 from fnrunner.model.function import Code, Function, State, UpdateStatus
-from fnrunner.store.schema import event_invoke_config, notification
+from fnrunner.store.schema import alias, event_invoke_config, notification, provisioned_concurrency, publication
 from fnrunner.store.schema import function as table
 
+_DIGITS = 18
 PAGE = 50
 """Lambda's pages of functions have at most as many, whatever is asked for."""
 
@@ -77,24 +83,71 @@ def recoded(function: Function, code: Code, architecture: str | None, now: datet
     return _revised(result, now)
 
 
-def fetch(connection: Connection, home: Home, name: str, version: str = limits.LATEST) -> Function:
-    """Raises FunctionNotFound."""
+def fetch(
+    connection: Connection, home: Home, name: str, version: str = limits.LATEST, *, asked: str | None = None
+) -> Function:
+    """Raises FunctionNotFound, with the qualifier that was ``asked`` for where it is another than the version."""
     query = select(table.c.document).where(table.c.name == name, table.c.version == version)
     found = connection.execute(query).scalar()
     if found is None:
-        raise FunctionNotFound(home.function(name, "" if version == limits.LATEST else version))
+        qualifier = version if asked is None else asked
+        raise FunctionNotFound(home.function(name, "" if qualifier == limits.LATEST else qualifier))
     return document.load_function(found)
+
+
+def has(connection: Connection, name: str, version: str = limits.LATEST) -> bool:
+    query = select(table.c.name).where(table.c.name == name, table.c.version == version)
+    return connection.execute(query).first() is not None
+
+
+def published_of(connection: Connection, name: str) -> list[Function]:
+    """The published versions of a function, by number."""
+    query = select(table.c.document).where(table.c.name == name, table.c.version != limits.LATEST)
+    found = [document.load_function(text) for text in connection.execute(query).scalars()]
+    return sorted(found, key=lambda function: number_of(function.version))
+
+
+def is_number(text: str) -> bool:
+    """Whether a version could have this number."""
+    return text.isascii() and text.isdecimal() and len(text) < _DIGITS
+
+
+def number_of(version: str) -> int:
+    """Where a version stands among the others: ``$LATEST`` is before the first."""
+    return 0 if version == limits.LATEST else int(version)
 
 
 def page(connection: Connection, marker: str, max_items: int) -> Page:
     """The ``$LATEST`` versions by name in the order of code points, from behind ``marker``."""
     size = min(max_items, PAGE)
-    # The order of a locale would differ between databases.
-    name = table.c.name.collate("C" if connection.dialect.name == "postgresql" else "BINARY")
+    name = _by_code_points(connection)
     query = select(table.c.document).where(table.c.version == limits.LATEST, name > marker).order_by(name)
     rows = connection.execute(query.limit(size + 1)).scalars().all()
     found = tuple(document.load_function(row) for row in rows[:size])
     return Page(found, found[-1].name if len(rows) > size else "")
+
+
+def page_of_versions(connection: Connection, marker: str, max_items: int) -> Page:
+    """Every version of every function, each function's beginning with ``$LATEST``, from behind ``marker``, which is
+    ``NAME:VERSION``. Raises InvalidParameterValue for another marker.
+    """
+    size = min(max_items, PAGE)
+    name = _by_code_points(connection)
+    number = case((table.c.version == limits.LATEST, 0), else_=cast(table.c.version, BigInteger))
+    query = select(table.c.document).order_by(name, number)
+    if marker:
+        after, _, version = marker.partition(":")
+        if version != limits.LATEST and not is_number(version):
+            raise InvalidParameterValue("The marker is not one that a listing of all versions returned.")
+        query = query.where(or_(name > after, and_(name == after, number > number_of(version))))
+    rows = connection.execute(query.limit(size + 1)).scalars().all()
+    found = tuple(document.load_function(row) for row in rows[:size])
+    return Page(found, f"{found[-1].name}:{found[-1].version}" if len(rows) > size else "")
+
+
+def _by_code_points(connection: Connection) -> ColumnElement[str]:
+    """The order of a locale would differ between databases."""
+    return table.c.name.collate("C" if connection.dialect.name == "postgresql" else "BINARY")
 
 
 def add(connection: Connection, function: Function) -> None:
@@ -105,21 +158,39 @@ def add(connection: Connection, function: Function) -> None:
     connection.execute(insert(table).values(_row(function)))
 
 
+def insert_version(connection: Connection, function: Function) -> None:
+    """A published version, beside those that there are."""
+    connection.execute(insert(table).values(_row(function)))
+
+
 def save(connection: Connection, function: Function) -> None:
     same = (table.c.name == function.name, table.c.version == function.version)
     connection.execute(update(table).where(*same).values(_row(function)))
 
 
 def remove(connection: Connection, home: Home, name: str) -> frozenset[str]:
-    """All versions, event-invoke configurations and notifications; the digests they had. Raises FunctionNotFound."""
+    """All versions, aliases, event-invoke configurations and notifications; the digests they had.
+
+    Raises FunctionNotFound.
+    """
     digests = frozenset(connection.execute(select(table.c.digest).where(table.c.name == name)).scalars())
     if not digests:
         raise FunctionNotFound(home.function(name))
     connection.execute(delete(table).where(table.c.name == name))
-    connection.execute(delete(event_invoke_config).where(event_invoke_config.c.function == name))
-    connection.execute(delete(notification).where(notification.c.function == name))
+    for owned in (alias, publication, event_invoke_config, notification, provisioned_concurrency):
+        connection.execute(delete(owned).where(owned.c.function == name))
     triggers.remove_of_function(connection, name)
     return digests
+
+
+def remove_of_qualifier(connection: Connection, name: str, qualifier: str) -> None:
+    """The event-invoke configuration, provisioned concurrency and notifications of a version or alias that goes."""
+    for owned in (event_invoke_config, provisioned_concurrency):
+        connection.execute(delete(owned).where(owned.c.function == name, owned.c.qualifier == qualifier))
+    query = select(notification.c.id, notification.c.document).where(notification.c.function == name)
+    for key, text in connection.execute(query).all():
+        if document.load_bucket_notification(text).qualifier == qualifier:
+            connection.execute(delete(notification).where(notification.c.function == name, notification.c.id == key))
 
 
 def digests(connection: Connection) -> frozenset[str]:
@@ -131,14 +202,6 @@ def guard(function: Function, expected_revision: str | None) -> None:
     """Raises PreconditionFailed."""
     if expected_revision and expected_revision != function.revision_id:
         raise PreconditionFailed
-
-
-def check_reservation(connection: Connection, name: str, reserved: int) -> None:
-    """Whether enough is left unreserved for the others. Raises UnreservedConcurrencyTooLow."""
-    query = select(table.c.document).where(table.c.version == limits.LATEST, table.c.name != name)
-    others = sum(document.load_function(row).reserved_concurrency or 0 for row in connection.execute(query).scalars())
-    if others + reserved > limits.ACCOUNT_CONCURRENCY - limits.UNRESERVED_MINIMUM:
-        raise UnreservedConcurrencyTooLow
 
 
 def _row(function: Function) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """HTTP APIs in the store: an API is the set of its routes, which are replaced all at once.
 
 Names of APIs are labels of host names, so they are lower-case. Each function that takes a connection runs inside
-:meth:`~fnrunner.catalogue.catalogue.Catalogue.change_triggers`.
+:meth:`~fnrunner.catalogue.catalogue.Catalogue.change`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, select
 
-from fnrunner.catalogue import cors, trigger_document, triggers
-from fnrunner.catalogue.errors import FunctionNotFound, InvalidParameterValue, NotFound
-from fnrunner.catalogue.function_url import NoSuchFunction, check_function_exists
+from fnrunner.catalogue import cors, trigger_document, triggers, versions
+from fnrunner.catalogue.errors import InvalidParameterValue, NotFound
 from fnrunner.model import limits
 from fnrunner.model.arn import Home
 from fnrunner.model.trigger import HttpRoute
@@ -39,11 +38,8 @@ class HttpApiNotFound(NotFound):
 def replace_api(connection: Connection, home: Home, api: str, routes: Sequence[HttpRoute]) -> None:
     """These and no others are the API's routes from now on. Raises InvalidParameterValue, FunctionNotFound."""
     check(api, routes)
-    for function in sorted({route.function for route in routes}):
-        try:
-            check_function_exists(connection, function)
-        except NoSuchFunction as error:
-            raise FunctionNotFound(home.function(function)) from error
+    for function, qualifier in sorted({(route.function, route.qualifier) for route in routes}):
+        versions.fetch(connection, home, function, qualifier)
     _remove(connection, api)
     for route in routes:
         triggers.save(connection, route)
@@ -90,8 +86,6 @@ def _problems(api: str, routes: Sequence[HttpRoute]) -> Iterator[str]:
 def _route_problems(route: HttpRoute) -> Iterator[str]:
     if (problem := routing.problem(route.method, route.path)) is not None:
         yield problem
-    if route.qualifier not in ("", limits.LATEST):
-        yield f"route {route.route_key}: aliases and versions are not supported yet, so there is no {route.qualifier}"
     if route.timeout is not None and not TIMEOUT[0] <= route.timeout <= TIMEOUT[1]:
         yield f"route {route.route_key}: its timeout is not between 50 ms and {limits.TIMEOUT_S[1]} s"
     if not re.fullmatch(_STAGE, route.stage):

@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
-from fnrunner.catalogue import constraint, document, triggers
-from fnrunner.catalogue.errors import InvalidParameterValue, MappingExists
-from fnrunner.model import arn, limits
+from fnrunner.catalogue import constraint, triggers, versions
+from fnrunner.catalogue.errors import FunctionNotFound, InvalidParameterValue, MappingExists
+from fnrunner.model import arn
 from fnrunner.model.arn import FunctionRef, Home, InvalidArn
 from fnrunner.model.function import Function
 from fnrunner.store.schema import broker_queue
-from fnrunner.store.schema import function as function_table
 from sources import filters, queue_attributes
 from sources.errors import InvalidPattern
 from sources.mapping import EventSourceMapping, Kind, StartingPosition
@@ -105,11 +104,12 @@ def _check_destination(mapping: EventSourceMapping, home: Home) -> None:
 
 def check_function(connection: Connection, mapping: EventSourceMapping, home: Home) -> None:
     """The function exists, and a queue keeps a message away for as long as it may run. Raises InvalidParameterValue."""
-    same = (function_table.c.name == mapping.function, function_table.c.version == (mapping.qualifier or limits.LATEST))
-    if (text := connection.execute(select(function_table.c.document).where(*same)).scalar()) is None:
-        raise InvalidParameterValue("Function does not exist")
+    try:
+        function = versions.fetch(connection, home, mapping.function, mapping.qualifier)
+    except FunctionNotFound as error:
+        raise InvalidParameterValue("Function does not exist") from error
     if mapping.kind is Kind.SQS and owns(mapping.source_arn, home):
-        _check_visibility(connection, mapping, document.load_function(text))
+        _check_visibility(connection, mapping, function)
 
 
 def _check_visibility(connection: Connection, mapping: EventSourceMapping, function: Function) -> None:

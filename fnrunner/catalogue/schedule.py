@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from fnrunner.catalogue import functions, triggers
+from fnrunner.catalogue import triggers, versions
 from fnrunner.catalogue.errors import InvalidParameterValue, NotFound, TriggerExists
 from fnrunner.model import limits
 from fnrunner.model.arn import Home
@@ -71,7 +71,7 @@ def put(connection: Connection, schedule: Schedule, home: Home, *, new: bool = F
 
     Raises FunctionNotFound, TriggerExists.
     """
-    functions.fetch(connection, home, schedule.function, schedule.qualifier or limits.LATEST)
+    versions.fetch(connection, home, schedule.function, schedule.qualifier)
     try:
         current = triggers.fetch(connection, Schedule, schedule.name)
     except NotFound:

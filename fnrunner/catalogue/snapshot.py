@@ -15,10 +15,12 @@ from types import MappingProxyType
 
 from sqlalchemy import BigInteger, Connection, String, cast, select
 
-from fnrunner.catalogue import buckets, document, triggers
+from fnrunner.catalogue import aliases, buckets, concurrency, document, triggers, versions
 from fnrunner.catalogue.triggers import T
 from fnrunner.model import limits
+from fnrunner.model.alias import Alias
 from fnrunner.model.function import Bucket, EventInvokeConfig, Function, Notification
+from fnrunner.model.provisioned import ProvisionedConcurrency
 from fnrunner.store.engine import Store
 from fnrunner.store.schema import checkpoint, event_invoke_config
 from fnrunner.store.schema import function as function_table
@@ -26,13 +28,18 @@ from fnrunner.store.schema import function as function_table
 _COUNTER = {"source": "catalogue", "key": "changes"}
 
 Functions = Mapping[tuple[str, str], Function]
+Aliases = Mapping[tuple[str, str], Alias]
+Provisioned = Mapping[tuple[str, str], ProvisionedConcurrency]
 Configs = Mapping[tuple[str, str], EventInvokeConfig]
 Notifications = Mapping[str, tuple[Notification, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``change`` is the counter it belongs to; -1 before anything was read. Keys are (function, version or qualifier)."""
+    """``change`` is the counter it belongs to; -1 before anything was read. Keys are (function, version or qualifier).
+
+    Published versions have the reserved concurrency and tags of their ``$LATEST``, which all versions share.
+    """
 
     change: int = -1
     functions: Functions = field(default_factory=lambda: MappingProxyType({}))
@@ -40,6 +47,8 @@ class Snapshot:
     buckets: tuple[Bucket, ...] = ()
     notifications: Notifications = field(default_factory=lambda: MappingProxyType({}))
     triggers: triggers.Triggers = field(default_factory=lambda: MappingProxyType({}))
+    aliases: Aliases = field(default_factory=lambda: MappingProxyType({}))
+    provisioned: Provisioned = field(default_factory=lambda: MappingProxyType({}))
 
     def of_type(self, type_: type[T]) -> Mapping[str, T]:
         """Event source mappings, function URLs, schedules, subscriptions or routes, by id."""
@@ -48,8 +57,19 @@ class Snapshot:
     def function(self, name: str, version: str = limits.LATEST) -> Function | None:
         return self.functions.get((name, version))
 
-    def event_invoke_config(self, name: str, qualifier: str = limits.LATEST) -> EventInvokeConfig:
-        """Lambda's defaults where none was put."""
+    def resolve(self, name: str, qualifier: str, ticket: str = "") -> Function | None:
+        """What an invocation of this qualifier runs: empty and ``$LATEST`` are the unpublished function, a number is that
+        version, any other name an alias, whose version ``ticket`` decides (:func:`fnrunner.model.alias.ticket`).
+
+        None when there is no such function, version or alias. Whatever it is has the function's reserved concurrency.
+        """
+        alias = self.aliases.get((name, qualifier)) if qualifier else None
+        version = alias.version_for(ticket) if alias else qualifier or limits.LATEST
+        return self.functions.get((name, version))
+
+    def event_invoke_config(self, name: str, qualifier: str = "") -> EventInvokeConfig:
+        """Lambda's defaults where none was put: an alias does not have its version's, nor a version its function's."""
+        qualifier = qualifier or limits.LATEST
         return self.configs.get((name, qualifier)) or EventInvokeConfig(name, qualifier)
 
     def notifications_of(self, bucket: str) -> tuple[Notification, ...]:
@@ -60,8 +80,8 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Change:
     """What differs between two snapshots. ``functions`` are the names of those that were added, removed, or changed in
-    any way, by their event-invoke configuration too; ``buckets`` says that buckets or notifications differ;
-    ``triggers`` are the types of triggers that differ.
+    any way, by their versions, aliases and event-invoke configurations too; ``buckets`` says that buckets or
+    notifications differ; ``triggers`` are the types of triggers that differ.
     """
 
     functions: frozenset[str]
@@ -75,6 +95,8 @@ class Change:
 def compare(before: Snapshot, after: Snapshot) -> Change:
     functions = {name for name, _ in _differing(before.functions, after.functions)}
     functions |= {name for name, _ in _differing(before.configs, after.configs)}
+    functions |= {name for name, _ in _differing(before.aliases, after.aliases)}
+    functions |= {name for name, _ in _differing(before.provisioned, after.provisioned)}
     same = (before.buckets, before.notifications) == (after.buckets, after.notifications)
     types = before.triggers.keys() | after.triggers.keys()
     differing = frozenset(t for t in types if before.triggers.get(t, {}) != after.triggers.get(t, {}))
@@ -117,13 +139,23 @@ def load(connection: Connection, known: Snapshot) -> Snapshot:
         notifications[notification.bucket].append(notification)
     return Snapshot(
         change,
-        MappingProxyType(functions),
+        MappingProxyType({key: _as_one(function, functions) for key, function in functions.items()}),
         MappingProxyType(configs),
         buckets.every_bucket(connection),
         MappingProxyType({bucket: tuple(found) for bucket, found in notifications.items()}),
         triggers.every(connection),
+        MappingProxyType({(alias.function, alias.name): alias for alias in aliases.every(connection)}),
+        MappingProxyType({(one.function, one.qualifier): one for one in concurrency.every(connection)}),
     )
 
 
-def _differing(before: Functions | Configs, after: Functions | Configs) -> set[tuple[str, str]]:
+def _as_one(function: Function, functions: Functions) -> Function:
+    """A version with what it shares with its ``$LATEST``."""
+    latest = functions.get((function.name, limits.LATEST), function)
+    return function if latest is function else versions.belonging(function, latest)
+
+
+def _differing(
+    before: Mapping[tuple[str, str], object], after: Mapping[tuple[str, str], object]
+) -> set[tuple[str, str]]:
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}

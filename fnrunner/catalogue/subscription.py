@@ -6,7 +6,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from sqlalchemy import Connection
 
-from fnrunner.catalogue import functions, triggers
+from fnrunner.catalogue import triggers, versions
 from fnrunner.catalogue.errors import InvalidParameterValue
 from fnrunner.model import limits
 from fnrunner.model.arn import Home
@@ -36,7 +36,7 @@ def check(subscription: TopicSubscription) -> None:
 
 def put(connection: Connection, subscription: TopicSubscription, home: Home) -> None:
     """Made, or given another filter. Raises FunctionNotFound."""
-    functions.fetch(connection, home, subscription.function, subscription.qualifier or limits.LATEST)
+    versions.fetch(connection, home, subscription.function, subscription.qualifier)
     triggers.save(connection, subscription)
 
 

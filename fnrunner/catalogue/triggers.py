@@ -83,3 +83,14 @@ def remove(connection: Connection, type_: type[T], key: str) -> T:
 def remove_of_function(connection: Connection, function: str) -> None:
     """Those that go with their function."""
     connection.execute(delete(table).where(table.c.function == function, table.c.kind.in_(GOES_WITH_ITS_FUNCTION)))
+
+
+def remove_of_qualifier(connection: Connection, function: str, qualifier: str) -> None:
+    """Those that go with this version or alias of their function."""
+    query = select(table.c.kind, table.c.id, table.c.document).where(
+        table.c.function == function, table.c.kind.in_(GOES_WITH_ITS_FUNCTION)
+    )
+    for kind, key, text in connection.execute(query).all():
+        value: Value = trigger_document.load(_TYPES[kind], text)
+        if value.qualifier == qualifier:
+            connection.execute(delete(table).where(table.c.kind == kind, table.c.id == key))

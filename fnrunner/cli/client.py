@@ -135,11 +135,19 @@ class Client:
         """The JSON at a path."""
         return self.call("GET", path, query=query).json()
 
-    def send(self, method: str, path: str, document: object, *, progress: Progress | None = None) -> Any:
+    def send(
+        self,
+        method: str,
+        path: str,
+        document: object,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
         """The JSON answer to a JSON document."""
         body = json.dumps(document, separators=(",", ":")).encode()
         return self.call(
-            method, path, body=body, headers={"Content-Type": "application/json"}, progress=progress
+            method, path, query=query, body=body, headers={"Content-Type": "application/json"}, progress=progress
         ).json()
 
     def find(self, path: str, **query: str | int | None) -> Any | None:

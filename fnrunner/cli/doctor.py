@@ -29,7 +29,8 @@ def register(app: click.Group) -> None:
 def doctor(as_json: bool, endpoint_url: str) -> int:
     """Look at this host and at the server. Exit status 1 when something does not work; a gap alone is no fault.
 
-    With --json: {"ok", "findings": [{"part", "verdict", "detail", "remedy"}]}; verdict is ok, gap or fault.
+    With --json: {"ok", "findings": [{"part", "verdict", "detail", "remedy", "code"}]}; verdict is ok, gap or fault, and code
+    names a problem of the server, such as broker-blocked.
     """
     from fnrunner.cli import host
     from fnrunner.settings import Settings, SettingsError
@@ -38,7 +39,7 @@ def doctor(as_json: bool, endpoint_url: str) -> int:
     findings: list[Finding] = []
     try:
         settings = Settings.read(os.environ)
-        findings += host.look(settings.data_dir)
+        findings += host.look(settings.data_dir, cpu_limit=settings.cpu_limit)
     except SettingsError as error:
         remedy = "correct it, or unset it"
         findings += [host.Finding("settings", host.Verdict.FAULT, text, remedy) for text in error.problems]
@@ -48,7 +49,8 @@ def doctor(as_json: bool, endpoint_url: str) -> int:
         output.json({"ok": well, "findings": [_document(finding) for finding in findings]})
     for finding in findings:
         word = finding.verdict.value
-        output.line(f"{output.paint(f'{word:<6}', COLOURS[word])}{finding.part:<20} {clean(finding.detail)}")
+        code = f" [{clean(finding.code)}]" if finding.code else ""
+        output.line(f"{output.paint(f'{word:<6}', COLOURS[word])}{finding.part:<20} {clean(finding.detail)}{code}")
         if finding.remedy:
             output.line(f"{'':<26} -> {clean(finding.remedy)}")
     return 0 if well else FAILED
@@ -81,11 +83,20 @@ def told(status: Mapping[str, Any]) -> Iterator[Finding]:
         f"fnrunner {status['version']} on Python {status['python']}: {', '.join(status['health']['roles']) or 'no role'}",
         "" if same else f"this command is {__version__}: use the same release on both sides",
     )
-    for problem in status["health"]["problems"]:
-        yield Finding(problem["part"], Verdict.FAULT, problem["message"], problem["remedy"])
+    yield from (_fault(problem) for problem in status["health"]["problems"])
+    for process in status.get("processes", ()):
+        # of a process that is silent nobody knows; the one that answers has said its own above
+        if process["state"] != "silent" and "api" not in process["roles"]:
+            yield from (_fault(problem, process["id"]) for problem in process["problems"])
     broker, store, workers = status["broker"], status["store"], status["workers"]
     reason = f": {broker['reason']}" if broker["reason"] else ""
-    yield Finding("broker", Verdict.OK, f"{broker['kind']}, {broker['state']}{reason}")
+    connected = broker["state"] == "connected"
+    yield Finding(
+        "broker",
+        Verdict.OK if connected else Verdict.FAULT,
+        f"{broker['kind']}, {broker['state']}{reason}",
+        "" if connected else "start the broker, or free its memory or disk",
+    )
     yield Finding(
         "store",
         Verdict.FAULT if store["fault"] else Verdict.OK,
@@ -100,9 +111,20 @@ def told(status: Mapping[str, Any]) -> Iterator[Finding]:
         "" if alive else "start one with `fnrunner worker`, or everything with `fnrunner dev`",
     )
     for worker in workers:
-        if worker["state"] != "alive":
+        if worker["state"] == "draining":
+            detail = f"{worker['id']} on {worker['host']} is draining: it takes nothing new, and ends"
+            yield Finding("worker", Verdict.GAP, detail, "nothing, where it was told to stop")
+        elif worker["state"] != "alive":
             detail = f"{worker['id']} on {worker['host']} is {worker['state']}"
             yield Finding("worker", Verdict.GAP, detail, "look at its host and its log; its events go to others")
+
+
+def _fault(problem: Mapping[str, str], process: str = "") -> Finding:
+    """A problem of the server that answers, or of another process."""
+    from fnrunner.cli.host import Finding, Verdict
+
+    message = f"{process}: {problem['message']}" if process else problem["message"]
+    return Finding(problem["part"], Verdict.FAULT, message, problem["remedy"], problem.get("code", ""))
 
 
 def _document(finding: Finding) -> dict[str, str]:
@@ -111,4 +133,5 @@ def _document(finding: Finding) -> dict[str, str]:
         "verdict": finding.verdict.value,
         "detail": finding.detail,
         "remedy": finding.remedy,
+        "code": finding.code,
     }

@@ -7,6 +7,7 @@
 | 2 | the command was typed wrongly, or what it was given (a template, a file) is wrong |
 | 3 | the server cannot be reached |
 | 4 | the server refused |
+| 75 | a worker or a sources process was unable to work for too long, and is to be started again |
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ class CliError(Exception):
 
     status = FAILED
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", *, status: int | None = None) -> None:
         self.remedy = remedy
+        if status is not None:
+            self.status = status
         super().__init__(message)
 
 

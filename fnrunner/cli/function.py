@@ -1,4 +1,4 @@
-"""`fnrunner functions`: what there is, one in full, and away with it."""
+"""`fnrunner functions`: what there is, one in full, and away with it. Its versions: :mod:`fnrunner.cli.version`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fnrunner.cli import option
+from fnrunner.cli import option, version
 from fnrunner.cli.client import FUNCTIONS, Client, admin_path, function_path
 from fnrunner.cli.error import CliError
 from fnrunner.cli.option import rows
@@ -20,10 +20,15 @@ SHOWN = (
 
 
 def register(app: click.Group) -> None:
-    group = click.Group("functions", help="List, show and remove functions.", no_args_is_help=True)
+    group = click.Group(
+        "functions",
+        help="List, show and remove functions; publish versions of them, and name those.",
+        no_args_is_help=True,
+    )
     group.add_command(list_functions)
     group.add_command(show)
     group.add_command(remove)
+    version.register(group)
     app.add_command(group)
 
 
@@ -54,14 +59,17 @@ def list_functions(as_json: bool, endpoint_url: str) -> None:
 @option.as_json
 @option.endpoint
 def show(name: str, as_json: bool, endpoint_url: str) -> None:
-    """Show one function. Values of environment variables are shown with --json only.
+    """Show one function; NAME:QUALIFIER shows a version or alias of it. Values of environment variables are shown with
+    --json only.
 
-    With --json: GetFunction's answer with the keys EventInvokeConfig (or null) and Notifications beside it.
+    With --json: GetFunction's answer with the keys EventInvokeConfig (or null), Notifications, Versions (their numbers)
+    and Aliases beside it.
     """
     client = Client(endpoint_url)
     found = client.get(function_path(name))
     found["EventInvokeConfig"] = client.find(event_invoke_path(name))
     found["Notifications"] = notifications(client, name)
+    found["Versions"], found["Aliases"] = version.published(client, name), version.aliases(client, name)
     output = Output(as_json)
     if as_json:
         output.json(found)
@@ -76,7 +84,10 @@ def show(name: str, as_json: bool, endpoint_url: str) -> None:
 @option.as_json
 @option.endpoint
 def remove(name: str, yes: bool, as_json: bool, endpoint_url: str) -> None:
-    """Remove a function with its waiting events. With --json: {"removed": NAME}."""
+    """Remove a function with its versions, aliases and waiting events; NAME:VERSION removes that version alone.
+
+    With --json: {"removed": NAME}.
+    """
     output = Output(as_json)
     confirm(f"Remove the function {name}?", yes)
     Client(endpoint_url).call("DELETE", function_path(name))
@@ -128,5 +139,8 @@ def _described(found: dict[str, Any]) -> list[tuple[str, object]]:
     destinations = asynchronous.get("DestinationConfig") or {}
     lines += [(key, place["Destination"]) for key, place in destinations.items() if place.get("Destination")]
     lines += [("Notification", f"bucket {n['bucket']}: {', '.join(n['events'])}") for n in found["Notifications"]]
+    if found["Versions"]:
+        lines.append(("Versions", ", ".join(found["Versions"])))
+    lines += [("Alias", f"{alias['Name']}: {version.shared(alias)}") for alias in found["Aliases"]]
     lines += [("Tag", f"{key}={value}") for key, value in (found.get("Tags") or {}).items()]
     return lines

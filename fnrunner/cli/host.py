@@ -30,18 +30,22 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. ``remedy`` is empty when all is well."""
+    """One thing that was looked at. ``remedy`` is empty when all is well.
+
+    ``code`` is that of a server's problem, see :class:`fnrunner.model.problem.Code`.
+    """
 
     part: str
     verdict: Verdict
     detail: str
     remedy: str = ""
+    code: str = ""
 
 
-def look(data_dir: Path) -> Iterator[Finding]:
+def look(data_dir: Path, *, cpu_limit: bool = False) -> Iterator[Finding]:
     """Everything that can be seen without a server. ``data_dir`` need not exist."""
     yield from runtimes()
-    yield from isolation()
+    yield from isolation(cpu_limit=cpu_limit)
     yield watches()
     yield instances()
     yield open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -61,20 +65,22 @@ def runtimes() -> Iterator[Finding]:
         yield Finding(f"runtime {name}", Verdict.OK, path)
 
 
-def isolation() -> Iterator[Finding]:
-    """What keeps functions apart."""
+def isolation(*, cpu_limit: bool = False) -> Iterator[Finding]:
+    """What keeps functions apart. ``cpu_limit`` is whether the settings want one."""
     from fnrunner.sandbox.process import ProcessSandbox
     from fnrunner.sandbox.sandbox import SandboxError
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            report = ProcessSandbox.on_this_host(Path(folder)).describe()
+            report = ProcessSandbox.on_this_host(Path(folder), cpu_limit=cpu_limit).describe()
         except SandboxError as error:
             yield Finding("isolation", Verdict.FAULT, str(error), "run the worker on a host that permits it")
             return
     cgroups = f"cgroups v{report.cgroup_version}" if report.cgroup_version else "no cgroups"
     mounts = "private mounts" if report.mount_namespace else "no private mounts"
-    yield Finding("isolation", Verdict.OK, f"{report.name}: {cgroups}, {mounts}; memory by {report.memory}")
+    yield Finding(
+        "isolation", Verdict.OK, f"{report.name}: {cgroups}, {mounts}; memory by {report.memory}, cpu by {report.cpu}"
+    )
     for gap in report.gaps:
         what, _, remedy = gap.partition(": ")
         yield Finding("isolation", Verdict.GAP, what, remedy)

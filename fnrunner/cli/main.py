@@ -12,6 +12,7 @@ import click
 from fnrunner.cli import (
     audit,
     bucket,
+    concurrency,
     credentials,
     dlq,
     doctor,
@@ -23,6 +24,7 @@ from fnrunner.cli import (
     queue,
     schedule,
     serve,
+    status,
     stream,
     topic,
     url,
@@ -54,7 +56,7 @@ class InOrder(click.Group):
     "fnrunner",
     cls=InOrder,
     epilog="Exit status: 0 ok; 1 the function failed, the audit does not balance, doctor found a fault; 2 wrong usage; "
-    "3 the server cannot be reached; 4 the server refused.",
+    "3 the server cannot be reached; 4 the server refused; 75 a worker could not work for too long.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -94,8 +96,10 @@ for module in (
     topic,
     schedule,
     url,
+    concurrency,
     credentials,
     audit,
+    status,
     doctor,
 ):
     module.register(application)

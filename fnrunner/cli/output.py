@@ -37,6 +37,11 @@ class Output:
             self._out.write(text + "\n")
             self._out.flush()
 
+    def clear(self) -> None:
+        """An empty screen, where there is one."""
+        if not self.as_json and self._out.isatty():
+            self._out.write("\x1b[2J\x1b[H")
+
     def raw(self, data: bytes) -> None:
         """Bytes as they are, such as a function's answer."""
         self._out.flush()

@@ -84,6 +84,7 @@ def _serve(role: str, settings: Settings) -> None:
     """Blocks until the process is told to stop. Raises CliError when it cannot start, with what to do about it."""
     from broker.errors import BrokerError
     from fnrunner import app
+    from fnrunner.app.patience import STATUS, GaveUp
     from fnrunner.app.server import PortInUse
     from fnrunner.catalogue.errors import CatalogueError
     from fnrunner.sandbox.sandbox import SandboxError
@@ -97,6 +98,8 @@ def _serve(role: str, settings: Settings) -> None:
         # The first sentence of these errors names the fault, the rest the remedy.
         fault, _, remedy = str(error).partition(". ")
         raise CliError(fault, remedy) from error
+    except GaveUp as error:
+        raise CliError(str(error), "Start it again: it waits for what is away.", status=STATUS) from error
 
 
 def read(

@@ -66,7 +66,7 @@ class PollerLetters:
         envelope = _envelope(given_up, self._home)
         try:
             if arn := given_up.mapping.on_failure:
-                function = self._home.function(given_up.mapping.function)
+                function = self._home.function(given_up.mapping.function, given_up.mapping.qualifier)
                 body = json.dumps(document(given_up, function, self._clock()), separators=(",", ":")).encode()
                 envelope = noted(envelope, await self._destinations.tell_skipped(arn, envelope, body))
             if given_up.payload:

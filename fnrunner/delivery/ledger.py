@@ -5,15 +5,17 @@ once. One alone costs one commit, thousands at a time share a few.
 
 Records that somebody waits for (accepted, attempted) are never dropped: while the store cannot take them they are tried
 again until it can, and the waiting deliveries stay unsettled, which bounds them by prefetch. Notes (logs, attempts of
-synchronous requests) are best effort: at most ``max_notes`` are kept, the rest is dropped and counted.
+synchronous requests) are best effort: at most ``max_notes`` are kept, the rest is dropped and counted. Once half of that
+room is taken, who has a quarter of it gets no more: a function that floods its log leaves the others room. A transaction
+takes a megabyte of notes at most: whoever waits for it does not wait for somebody else's flood.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -35,6 +37,7 @@ CLOSE_PATIENCE = timedelta(seconds=10)
 MAX_WAITING = 100_000
 MAX_NOTES = 20_000
 MAX_NOTE_BYTES = 32 * 1024 * 1024
+BATCH_NOTE_BYTES = 1024 * 1024
 
 _Waiter = tuple[Record, "asyncio.Future[None]"]
 
@@ -80,6 +83,8 @@ class Ledger:
         self._waiting: deque[_Waiter] = deque()
         self._notes: deque[Record] = deque()
         self._note_bytes = 0
+        self._notes_of: Counter[str] = Counter()
+        self._note_bytes_of: Counter[str] = Counter()
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._closing = False
@@ -144,12 +149,26 @@ class Ledger:
         return done
 
     def _note(self, record: Record) -> None:
-        if self._closing or len(self._notes) >= self._max_notes or self._note_bytes >= MAX_NOTE_BYTES:
+        if self._closing or not self._has_room(record.function):
             self._dropped += 1
             return
         self._notes.append(record)
-        self._note_bytes += record.weight
+        self._weigh((record,), 1)
         self._wake.set()
+
+    def _has_room(self, function: str) -> bool:
+        return _fits(len(self._notes), self._notes_of[function], self._max_notes) and _fits(
+            self._note_bytes, self._note_bytes_of[function], MAX_NOTE_BYTES
+        )
+
+    def _weigh(self, notes: Collection[Record], sign: int) -> None:
+        """Count notes that have come (1) or gone (-1)."""
+        for note in notes:
+            self._note_bytes += sign * note.weight
+            self._note_bytes_of[note.function] += sign * note.weight
+            self._notes_of[note.function] += sign
+            if not self._notes_of[note.function]:
+                del self._notes_of[note.function], self._note_bytes_of[note.function]
 
     async def _write_for_ever(self) -> None:
         while True:
@@ -165,8 +184,8 @@ class Ledger:
 
     async def _write_batch(self) -> None:
         waiters = _take(self._waiting, self._max_batch)
-        notes = _take(self._notes, self._max_batch)
-        self._note_bytes -= sum(note.weight for note in notes)
+        notes = _take(self._notes, _fitting(self._notes, self._max_batch))
+        self._weigh(notes, -1)
         try:
             await self._write([*(record for record, _ in waiters), *notes])
         except asyncio.CancelledError:
@@ -215,7 +234,7 @@ class Ledger:
         """For whoever writes next, or for ``close`` to tell: nobody may wait for ever."""
         self._waiting.extendleft(reversed(waiters))
         self._notes.extendleft(reversed(notes))
-        self._note_bytes += sum(note.weight for note in notes)
+        self._weigh(notes, 1)
 
     async def _write(self, records: list[Record]) -> None:
         """Until it is committed, however long the store is away. Raises what the store raises for these records."""
@@ -248,8 +267,23 @@ class Ledger:
             if not done.done():
                 done.set_exception(StoreUnavailable("The ledger was closed before the store took this record"))
         self._dropped += len(self._notes)
+        self._weigh(self._notes, -1)
         self._notes.clear()
-        self._note_bytes = 0
+
+
+def _fits(taken: int, own: int, most: int) -> bool:
+    """Whether who has ``own`` of what is taken may have more."""
+    return taken < most and (2 * taken < most or 4 * own < most)
+
+
+def _fitting(notes: Iterable[Record], most: int) -> int:
+    """How many of the first notes go into one transaction: one at least."""
+    size = 0
+    for number, note in enumerate(islice(notes, most)):
+        size += note.weight
+        if number and size > BATCH_NOTE_BYTES:
+            return number
+    return most
 
 
 def _take(queue: deque[T], most: int) -> list[T]:

@@ -23,7 +23,7 @@ from fnrunner.invoke import errors
 from fnrunner.invoke.payload import checked
 from fnrunner.invoke.request import Requests
 from fnrunner.invoke.stream import StreamedCall
-from fnrunner.model import limits
+from fnrunner.model import alias, limits
 from fnrunner.model.arn import FunctionRef, Home
 from fnrunner.model.function import Function
 from fnrunner.model.invocation import ThrottleReason
@@ -76,21 +76,22 @@ class Front:
         self._requests = Requests(broker, sync_wait)
         self._now = now
 
-    async def check(self, ref: FunctionRef) -> Function:
-        """The function that ``ref`` names. Raises FunctionNotFound, WrongAccount."""
+    async def check(self, ref: FunctionRef, ticket: str = "") -> Function:
+        """The version that ``ref`` names; ``ticket`` decides between those of an alias.
+
+        Raises FunctionNotFound, WrongAccount.
+        """
         if ref.region and ref.region != self._home.region:
             raise errors.FunctionNotFound(
                 f"Functions from '{ref.region}' are not reachable in this region ('{self._home.region}')"
             )
         if ref.account and ref.account != self._home.account:
             raise errors.WrongAccount(f"Account {ref.account} is not served here; this is {self._home.account}")
-        function = None
-        if ref.qualifier in ("", limits.LATEST):
-            function = self._catalogue.lookup(ref.name)
-            if function is None:
-                # another process may have created it a moment ago
-                await self._catalogue.refresh()
-                function = self._catalogue.lookup(ref.name)
+        function = self._catalogue.resolve(ref.name, ref.qualifier, ticket)
+        if function is None:
+            # another process may have created it a moment ago
+            await self._catalogue.refresh()
+            function = self._catalogue.resolve(ref.name, ref.qualifier, ticket)
         if function is None:
             arn = self._home.function(ref.name, ref.qualifier or limits.LATEST)
             raise errors.FunctionNotFound(f"Function not found: {arn}")
@@ -112,7 +113,7 @@ class Front:
         Raises FunctionNotFound, InvalidPayload, PayloadTooLarge, ServiceUnavailable.
         """
         function = await self.check(ref)
-        payload = checked(payload, asynchronous=True)
+        payload = await checked(payload, asynchronous=True)
         if (health := self._ledger.health).reason:
             raise errors.ServiceUnavailable(
                 f"The store cannot be written: {health.reason}. The event was not accepted."
@@ -150,8 +151,11 @@ class Front:
 
         Raises FunctionNotFound, InvalidPayload, PayloadTooLarge, Throttled, NoWorker, ServiceUnavailable, ServiceFault.
         """
-        function, payload = await self._admit(ref, payload)
-        with self._opened(function, ref, payload, source, trigger, trace or _carrier(xray)) as (envelope, span):
+        function, payload, request_id = await self._admit(ref, payload)
+        with self._opened(request_id, function, ref, payload, source, trigger, trace or _carrier(xray)) as (
+            envelope,
+            span,
+        ):
             asked = _with(envelope, client_context, log_tail, span.carrier)
             answer = await self._requests.ask(function, to_message(asked, persistent=False))
         return CallResult(
@@ -180,8 +184,11 @@ class Front:
 
         Leaving before the end stops the work. While nobody iterates the function is held back. Raises as ``call``.
         """
-        function, payload = await self._admit(ref, payload)
-        with self._opened(function, ref, payload, source, trigger, trace or _carrier(xray)) as (envelope, span):
+        function, payload, request_id = await self._admit(ref, payload)
+        with self._opened(request_id, function, ref, payload, source, trigger, trace or _carrier(xray)) as (
+            envelope,
+            span,
+        ):
             asked = replace(_with(envelope, client_context, log_tail, span.carrier), streamed=True)
             first, rest = await self._requests.ask_for_stream(function, to_message(asked, persistent=False))
             answer = StreamedCall(envelope.id, asked.xray, first, rest)
@@ -192,18 +199,20 @@ class Front:
                 if answer.error_code or not answer.complete:
                     span.fail(answer.error_code or "ClientDisconnected")
 
-    async def _admit(self, ref: FunctionRef, payload: bytes) -> tuple[Function, bytes]:
-        """What is to be called, with a payload that is JSON."""
-        function = await self.check(ref)
-        payload = checked(payload, asynchronous=False)
+    async def _admit(self, ref: FunctionRef, payload: bytes) -> tuple[Function, bytes, str]:
+        """What is to be called, with a payload that is JSON, and the request id, which decides the version of an alias."""
+        request_id = str(uuid.uuid4())
+        function = await self.check(ref, alias.ticket(request_id, 0))
+        payload = await checked(payload, asynchronous=False)
         if function.reserved_concurrency == 0:
             raise errors.Throttled(ThrottleReason.RESERVED)
         self._refuse_when_blocked()
-        return function, payload
+        return function, payload, request_id
 
     @contextmanager
     def _opened(
         self,
+        request_id: str,
         function: Function,
         ref: FunctionRef,
         payload: bytes,
@@ -212,7 +221,6 @@ class Front:
         parent: Mapping[str, str],
     ) -> Iterator[tuple[Envelope, Span]]:
         """The envelope of a request and its span, which lasts as long as the block and fails with it."""
-        request_id = str(uuid.uuid4())
         span = self._tracing.accept(
             f"{'invoke' if source == 'api' else source} {function.name}",
             parent,

@@ -63,8 +63,8 @@ class Requests:
         return self._broker.request(
             message,
             queue=names.requests(function.name),
-            # a capped function takes a request at once or throttles it; others may wait for room
-            room=timedelta(0) if function.reserved_concurrency is not None else self._sync_wait,
+            # for a capped function a worker says whether there is a slot; others may wait for room
+            room=self._sync_wait if function.reserved_concurrency is None else limits.CAP_PATIENCE,
             timeout=self._sync_wait + function.timeout + limits.INIT_TIMEOUT + REPLY_MARGIN,
             window=window,
         )

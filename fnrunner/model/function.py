@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,15 @@ class Code:
 
     digest: str
     size_bytes: int
+
+    @property
+    def sha256(self) -> str:
+        """The digest as Lambda shows it.
+
+        >>> Code("00" * 32, 0).sha256
+        'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='
+        """
+        return base64.b64encode(bytes.fromhex(self.digest)).decode()
 
 
 @dataclass(frozen=True, slots=True)

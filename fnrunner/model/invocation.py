@@ -127,6 +127,10 @@ def error_payload(error_type: str, message: str, request_id: str | None = None, 
     return json.dumps(body, separators=(",", ":")).encode()
 
 
+ON_DEMAND, PROVISIONED = "on-demand", "provisioned-concurrency"
+"""Why an environment is initialised. Source: Lambda, AWS_LAMBDA_INITIALIZATION_TYPE."""
+
+
 @dataclass(frozen=True, slots=True)
 class EnvironmentSpec:
     """Everything an execution environment is made from. Two equal specs can share environments.
@@ -152,3 +156,4 @@ class EnvironmentSpec:
     log_format: str = "Text"
     application_log_level: str = ""
     directories: tuple[str, ...] = ()
+    initialization_type: str = ON_DEMAND

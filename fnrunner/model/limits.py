@@ -23,7 +23,12 @@ EVENT_AGE_S = (60, 21_600)
 DEFAULT_EVENT_AGE = timedelta(hours=6)
 DEFAULT_RETRIES = 2
 ACCOUNT_CONCURRENCY = 1_000
+MOST_ACCOUNT_CONCURRENCY = 1_000_000
+"""The default, and what it may be raised to."""
 UNRESERVED_MINIMUM = 100
+SCALING_RATE = 1_000
+SCALING_PERIOD = timedelta(seconds=10)
+"""A function gets at most so many new environments in each such period."""
 DESCRIPTION_CHARS = 256
 HANDLER_CHARS = 128
 TAGS = 50
@@ -37,5 +42,9 @@ STREAMED_WINDOW = 16
 STREAMED_FRAME_BYTES = 64 * 1024
 CONTENT_TYPE_CHARS = 256
 PROCESSES = 1024
+
+CAP_PATIENCE = timedelta(milliseconds=250)
+"""How long a request may wait for a slot under its function's cap. Slots of a worker that died are free again by then, so
+that nobody is throttled for what no longer runs."""
 
 LATEST = "$LATEST"

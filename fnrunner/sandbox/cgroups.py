@@ -1,9 +1,19 @@
-"""Control groups, version 1 and version 2: one for each environment, with a memory and a pids limit.
+"""Control groups, version 1 and version 2: one for each environment, with limits of memory and processes and a CPU share.
 
-Source: the kernel's cgroup-v1/memory.rst, cgroup-v1/pids.rst and cgroup-v2.rst. A process's groups are made below the
-worker's own, so that limits on the worker hold for its functions. In version 2 a group with processes cannot pass
-controllers on: then the worker's parent group is used, or, in a container whose root it is, its processes move into a
-leaf of their own.
+Source: the kernel's cgroup-v1/memory.rst, cgroup-v1/pids.rst, scheduler/sched-design-CFS.rst, scheduler/sched-bwc.rst and
+cgroup-v2.rst. A process's groups are made below the worker's own, so that limits on the worker hold for its functions. In
+version 2 a group with processes cannot pass controllers on: then the worker's parent group is used, or, in a container
+whose root it is, its processes move into a leaf of their own.
+
+::
+
+    the worker's group ─┬─ the worker, and whoever is beside it
+                        └─ one group for all its functions: the weight of two processes on each core
+                             ├─ environment: weight in proportion to its memory
+                             └─ environment …
+
+Whoever is busy alone gets everything; only where the processor is wanted by several do the weights count. The worker
+itself then has a third of a core at least, however many of its functions spin.
 """
 
 from __future__ import annotations
@@ -14,6 +24,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from fnrunner.model.limits import MB
@@ -23,40 +34,78 @@ from fnrunner.sandbox.ownership import Owner
 MOUNT = Path("/sys/fs/cgroup")
 WORKER_LEAF = "fnrunner-worker"
 _RETRY_S = 0.002
-_MANY = 2_500
+_RETRY_MOST_S = 0.05
+_PATIENCE_S = 5.0
+_NEEDED = ("memory", "pids")
+FUNCTIONS_WEIGHT = 2
+"""All functions of a worker together weigh on each core as much as so many processes: never more than twice what the worker
+itself weighs there. Less would starve them on a host that has other work.
+"""
+VCPU_MB = 1769
+"""So much memory comes with one virtual processor. Source: Lambda, configuring memory."""
+_PERIOD_US = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """Where groups are made: ``parents`` are one directory in version 2, and memory's and pids' in version 1."""
+    """Where groups are made: ``parents`` are one directory in version 2, and in version 1 those of memory, pids and,
+    where it can be written, cpu. ``cpu`` says whether shares of the processor can be set.
+    """
 
     version: int
     parents: tuple[Path, ...]
     tops: tuple[Path, ...]
+    cpu: bool = False
 
-    def create(self, name: str, *, memory_mb: int, processes: int) -> Cgroup:
-        """Raises OSError."""
-        group = Cgroup(self.version, tuple(parent / name for parent in self.parents))
+    def create(self, name: str, *, within: str, memory_mb: int, processes: int) -> Cgroup:
+        """A group in the group ``within`` of all environments of this worker. Raises OSError."""
+        for parent in self.parents:
+            self._make_common(parent / within)
+        group = Cgroup(self.version, tuple(parent / within / name for parent in self.parents))
         try:
             for directory in group.directories:
                 directory.mkdir()
             group.limit(memory_mb, processes)
+            if self.cpu:
+                # 128 MB count as one process
+                _weigh(self.version, group.cpu, Fraction(memory_mb, 128))
         except OSError:
             group.remove_now()
             raise
         return group
 
+    def _make_common(self, directory: Path) -> None:
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            return
+        if self.version == 2:
+            (directory / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _NEEDED))
+        if not self.cpu or (self.version == 1 and directory.parent != self.parents[-1]):
+            return
+        if self.version == 2:
+            (directory / "cgroup.subtree_control").write_text("+cpu")
+        _weigh(self.version, directory, Fraction(FUNCTIONS_WEIGHT * (os.cpu_count() or 1)))
+
     def abandoned(self, owner: Owner) -> Iterator[Cgroup]:
-        """Groups whose worker is dead, wherever on this host they are."""
+        """Groups whose worker is dead, wherever on this host they are; those within others first."""
         for top in self.tops:
-            for directory, names, _ in os.walk(top):
+            for directory, names, _ in os.walk(top, topdown=False):
                 for name in [name for name in names if owner.abandoned(name)]:
                     yield Cgroup(self.version, (Path(directory, name),))
 
 
+def _weigh(version: int, directory: Path, processes: Fraction) -> None:
+    """Give a group the weight of so many ordinary processes, within what the kernel takes."""
+    if version == 1:
+        (directory / "cpu.shares").write_text(str(min(max(2, int(1024 * processes)), 262_144)))
+    else:
+        (directory / "cpu.weight").write_text(str(min(max(1, int(100 * processes)), 10_000)))
+
+
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """One environment's group: in version 1 a directory in each controller's hierarchy, memory's first."""
+    """One environment's group: in version 1 a directory in each controller's hierarchy, in the order of the parents."""
 
     version: int
     directories: tuple[Path, ...]
@@ -64,6 +113,16 @@ class Cgroup:
     @property
     def memory(self) -> Path:
         return self.directories[0]
+
+    @property
+    def processes(self) -> Path:
+        """Where processes are counted and limited."""
+        return self.directories[min(1, len(self.directories) - 1)]
+
+    @property
+    def cpu(self) -> Path:
+        """Where the processor is shared, if the hierarchy has that."""
+        return self.directories[-1]
 
     @property
     def entrances(self) -> tuple[str, ...]:
@@ -81,7 +140,16 @@ class Cgroup:
             (self.memory / "memory.max").write_text(size)
             if (self.memory / "memory.swap.max").exists():
                 (self.memory / "memory.swap.max").write_text("0")
-        (self.directories[-1] / "pids.max").write_text(str(processes))
+        (self.processes / "pids.max").write_text(str(processes))
+
+    def limit_cpu(self, vcpus: Fraction) -> None:
+        """Stop it for the rest of each period in which it has used so much of the processor. Raises OSError."""
+        quota_us = max(1_000, int(vcpus * _PERIOD_US))
+        if self.version == 1:
+            (self.cpu / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
+            (self.cpu / "cpu.cfs_quota_us").write_text(str(quota_us))
+        else:
+            (self.cpu / "cpu.max").write_text(f"{quota_us} {_PERIOD_US}")
 
     def peak_file(self) -> Path:
         """The file whose text is the most memory used so far, in bytes; on old kernels, the memory used now."""
@@ -101,34 +169,33 @@ class Cgroup:
         return 0
 
     def pids(self) -> set[int]:
-        found: set[int] = set()
-        for directory in self.directories:
-            with contextlib.suppress(OSError):
-                found.update(int(line) for line in (directory / "cgroup.procs").read_text().split())
-        return found
+        """Who is in it, and has not ended."""
+        with contextlib.suppress(OSError):
+            return {int(line) for line in (self.processes / "cgroup.procs").read_text().split()}
+        return set()
 
     async def kill(self) -> None:
         """Kill until the group is empty. No new process can start meanwhile."""
         self.forbid_forks()
-        for _ in range(_MANY):
+        for pause_s in _pauses():
             if not (pids := self.pids()):
                 return
             self.kill_once(pids)
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(pause_s)
             process_tree.collect(pids)
 
     def kill_now(self) -> None:
         """The same without an event loop, for groups of the dead."""
         self.forbid_forks()
-        for _ in range(_MANY):
+        for pause_s in _pauses():
             if not (pids := self.pids()) and self.remove_now():
                 return
             self.kill_once(pids)
-            time.sleep(_RETRY_S)
+            time.sleep(pause_s)
 
     def forbid_forks(self) -> None:
         with contextlib.suppress(OSError):
-            (self.directories[-1] / "pids.max").write_text("0")
+            (self.processes / "pids.max").write_text("0")
 
     def kill_once(self, pids: set[int]) -> None:
         if self.version == 2:
@@ -139,17 +206,32 @@ class Cgroup:
 
     async def remove(self) -> None:
         """Remove the empty group. The last of its dead may still be leaving: tried for a few seconds."""
-        for _ in range(_MANY):
+        for pause_s in _pauses():
             if self.remove_now():
                 return
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(pause_s)
 
     def remove_now(self) -> bool:
-        """Whether nothing of it is left."""
+        """Whether nothing of it is left. The group around it goes with the last one in it."""
         for directory in self.directories:
             with contextlib.suppress(OSError):
                 directory.rmdir()
+                directory.parent.rmdir()
         return not any(directory.exists() for directory in self.directories)
+
+
+def _pauses() -> Iterator[float]:
+    """Waits between looks at a group that empties, growing: a thousand dying processes must not occupy the worker.
+
+    >>> pauses = list(_pauses())
+    >>> pauses[0], pauses[-1], round(sum(pauses))
+    (0.002, 0.05, 5)
+    """
+    pause_s, total_s = _RETRY_S, 0.0
+    while total_s < _PATIENCE_S:
+        yield pause_s
+        total_s += pause_s
+        pause_s = min(_RETRY_MOST_S, 1.5 * pause_s)
 
 
 def parse_membership(text: str) -> dict[str, str]:
@@ -171,18 +253,32 @@ def discover(mount: Path = MOUNT, membership: Path = Path("/proc/self/cgroup")) 
         paths = parse_membership(membership.read_text())
     except (OSError, ValueError):
         return None
-    if "memory" in paths and "pids" in paths:
-        tops = (mount / "memory", mount / "pids")
-        return _usable(Hierarchy(1, tuple(_below(top, paths[top.name]) for top in tops), tops))
+    if set(_NEEDED) <= paths.keys():
+        return _version_1(mount, paths)
     if "" in paths:
         own = _below(mount, paths[""])
         if _passes_on(own):
-            return _usable(Hierarchy(2, (own,), (mount,)))
+            return _version_2(own, mount)
         if own != mount and _has_controllers(own.parent):
-            return _usable(Hierarchy(2, (own.parent,), (mount,)))
+            return _version_2(own.parent, mount)
         if own == mount and _make_room(own):
-            return _usable(Hierarchy(2, (own,), (mount,)))
+            return _version_2(own, mount)
     return None
+
+
+def _version_1(mount: Path, paths: dict[str, str]) -> Hierarchy | None:
+    """With the processor where its hierarchy can be written too."""
+    for names in ((*_NEEDED, "cpu"), _NEEDED):
+        if set(names) <= paths.keys():
+            tops = tuple(mount / name for name in names)
+            parents = tuple(_below(top, paths[top.name]) for top in tops)
+            if found := _usable(Hierarchy(1, parents, tops, cpu="cpu" in names)):
+                return found
+    return None
+
+
+def _version_2(parent: Path, mount: Path) -> Hierarchy | None:
+    return _usable(Hierarchy(2, (parent,), (mount,), cpu=_has_controllers(parent, "cpu")))
 
 
 def _below(top: Path, path: str) -> Path:
@@ -191,25 +287,30 @@ def _below(top: Path, path: str) -> Path:
 
 def _usable(hierarchy: Hierarchy) -> Hierarchy | None:
     """Only where limits can really be set."""
+    name = f"fnrunner-probe-{os.getpid()}"
     try:
-        probe = hierarchy.create(f"fnrunner-probe-{os.getpid()}", memory_mb=64, processes=16)
+        probe = hierarchy.create(name, within=f"{name}-functions", memory_mb=64, processes=16)
     except OSError:
+        for parent in hierarchy.parents:
+            with contextlib.suppress(OSError):
+                (parent / f"{name}-functions").rmdir()
         return None
     probe.remove_now()
     return hierarchy
 
 
-def _has_controllers(group: Path) -> bool:
+def _has_controllers(group: Path, *wanted: str) -> bool:
     with contextlib.suppress(OSError):
-        return {"memory", "pids"} <= set((group / "cgroup.subtree_control").read_text().split())
+        return set(wanted or _NEEDED) <= set((group / "cgroup.subtree_control").read_text().split())
     return False
 
 
 def _passes_on(group: Path) -> bool:
-    if _has_controllers(group):
-        return True
-    with contextlib.suppress(OSError):
-        (group / "cgroup.subtree_control").write_text("+memory +pids")
+    """Whether it passes on what is needed; the processor too, where that is possible."""
+    for names in (_NEEDED, ("cpu",)):
+        if not _has_controllers(group, *names):
+            with contextlib.suppress(OSError):
+                (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in names))
     return _has_controllers(group)
 
 

@@ -164,7 +164,10 @@ class Connection:
     async def ready(self, within: timedelta) -> Incident:
         """Wait for READY or INIT_ERROR."""
         self._expect()
-        return await self._answer(within.total_seconds())
+        incident = await self._answer(within.total_seconds())
+        if self._process is not None and isinstance(incident, Frame):
+            self._process.initialised()
+        return incident
 
     async def ask(self, invocation: Invocation, within: timedelta) -> Incident:
         """Send the invocation and wait for its answer; one that is streamed becomes whole."""

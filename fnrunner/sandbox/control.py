@@ -31,6 +31,9 @@ class Control:
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._received = bytearray()
+        self._large = bytearray()
+        """The frame that is being received, when it is large: filled in place up to ``_filled``."""
+        self._filled = 0
         self._unsent = memoryview(b"")
         self._open = True
         self._paused = False
@@ -74,7 +77,7 @@ class Control:
         if self._open and self._paused:
             self._paused = False
             self._loop.add_reader(self._fd, self._readable)
-            if self._received:
+            if self._received or self._large:
                 self._loop.call_soon(self._take_frames)
 
     def read_rest(self) -> None:
@@ -105,17 +108,27 @@ class Control:
     def _readable(self) -> bool:
         """Whether there was something."""
         try:
-            data = self._socket.recv(READ_BYTES)
+            count = self._fill_large() if self._large else self._fill()
         except BlockingIOError:
             return False
         except OSError:
-            data = b""
-        if not data:
+            count = 0
+        if not count:
             self._lose(None)
             return False
-        self._received += data
         self._take_frames()
         return True
+
+    def _fill(self) -> int:
+        data = self._socket.recv(READ_BYTES)
+        self._received += data
+        return len(data)
+
+    def _fill_large(self) -> int:
+        with memoryview(self._large) as view:
+            count = self._socket.recv_into(view[self._filled :])
+        self._filled += count
+        return count
 
     def _take_frames(self) -> None:
         try:
@@ -126,6 +139,8 @@ class Control:
 
     def _take_frame(self) -> bool:
         """Hand over the first frame if it is whole. Raises BadFrame."""
+        if self._large:
+            return self._take_large()
         if len(self._received) < HEADER.size:
             return False
         kind, sequence, fields_bytes, size = split_header(self._received)
@@ -133,9 +148,23 @@ class Control:
             raise BadFrame(f"a {kind.name} frame of {size} bytes does not exist")
         end = HEADER.size + size
         if len(self._received) < end:
+            if end > READ_BYTES:
+                # megabytes are received where they stay: collecting them piece by piece would move each several times
+                self._filled = len(self._received)
+                self._large = self._received + bytes(end - self._filled)
+                self._received = bytearray()
             return False
         payload = bytes(memoryview(self._received)[HEADER.size : end])
         del self._received[:end]
+        self._on_frame(kind, sequence, payload)
+        return True
+
+    def _take_large(self) -> bool:
+        if self._filled < len(self._large):
+            return False
+        kind, sequence, _, _ = split_header(self._large)
+        payload = bytes(memoryview(self._large)[HEADER.size :])
+        self._large = bytearray()
         self._on_frame(kind, sequence, payload)
         return True
 

@@ -130,6 +130,8 @@ def main() -> None:
             file.write("500")  # under host pressure, functions go before the worker
     except OSError:
         pass
+    if plan["nice"]:
+        os.setpriority(os.PRIO_PROCESS, 0, plan["nice"])
     try:
         # a function that wakes up does not push the worker or the broker off the processor: more gets done under load
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -15,6 +15,9 @@ KEPT_BYTES = 1024 * 1024
 READ_BYTES = 256 * 1024
 LIVE_BYTES = 64 * 1024
 LIVE_INTERVAL = timedelta(milliseconds=200)
+SLICE_BYTES = 512 * 1024
+SLICE_INTERVAL = timedelta(milliseconds=10)
+"""So much is read of one environment in so much time. Then its pipe fills, and who floods it waits instead of the others."""
 
 OnLog = Callable[[bytes], None]
 
@@ -80,7 +83,10 @@ class Output:
         self._on_log: OnLog | None = None
         self._live = bytearray()
         self._budget = 0
+        self._left_out = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._slice = SLICE_BYTES
+        self._slice_timer: asyncio.TimerHandle | None = None
 
     def hand_over(self) -> None:
         """The process has the write end now."""
@@ -91,10 +97,12 @@ class Output:
     def follow(self, on_log: OnLog | None) -> None:
         """Call ``on_log`` with what has been written since the last ``take`` and what will be until the next one.
 
-        In order, every 200 ms at most; the first megabyte whole, then at most 64 KB each time: what is more is left out.
+        In order, every 200 ms at most; the first megabyte whole, then at most 64 KB each time: what is more is left out,
+        and a line says how much that was.
         """
         self._on_log = on_log
         self._budget = KEPT_BYTES
+        self._left_out = 0
         if on_log is not None and (earlier := self._log.peek()):
             self._show(earlier)
 
@@ -116,6 +124,9 @@ class Output:
         """Nothing more is read; what is in the pipe now still counts. Idempotent."""
         self._drain()
         self.hand_over()
+        if self._slice_timer is not None:
+            self._slice_timer.cancel()
+            self._slice_timer = None
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
@@ -137,6 +148,17 @@ class Output:
             self._loop.remove_reader(self._fd)
         elif data:
             self._keep(data)
+            self._slice -= len(data)
+            if self._slice_timer is None:
+                self._slice_timer = self._loop.call_later(SLICE_INTERVAL.total_seconds(), self._next_slice)
+            if self._slice <= 0:
+                self._loop.remove_reader(self._fd)
+
+    def _next_slice(self) -> None:
+        self._slice_timer = None
+        if self._slice <= 0:
+            self._loop.add_reader(self._fd, self._readable)
+        self._slice = SLICE_BYTES
 
     def _read(self) -> bytes | None:
         with contextlib.suppress(BlockingIOError):
@@ -151,6 +173,7 @@ class Output:
     def _show(self, data: bytes) -> None:
         shown = data[: self._budget]
         self._budget -= len(shown)
+        self._left_out += len(data) - len(shown)
         self._live += shown
         if self._timer is None:
             self._timer = self._loop.call_later(LIVE_INTERVAL.total_seconds(), self._flush_live)
@@ -158,6 +181,9 @@ class Output:
     def _flush_live(self) -> None:
         self._timer = None
         self._budget = min(KEPT_BYTES, self._budget + LIVE_BYTES)
+        if self._left_out:
+            self._live += b"\n... %d bytes of output are left out here\n" % self._left_out
+            self._left_out = 0
         if self._on_log is not None and self._live:
             data = bytes(self._live)
             self._live.clear()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,29 +28,43 @@ PR_SET_CHILD_SUBREAPER = 36
 INSIDE = Layout(task_root="/var/task", runtime_directory="/var/runtime", temporary="/tmp")  # noqa: S108 - its name inside
 DATA_SLACK = 1024 * MB
 USER_PROCESSES_FACTOR = 4
+NICE = 5
+"""A third of an ordinary process's weight."""
 
 
 class ProcessSandbox:
     """Implements Sandbox. Directories of environments are made below ``root`` and removed with them."""
 
-    def __init__(self, root: Path, *, cgroups: Hierarchy | None, mount_namespace: bool) -> None:
-        """``root`` is absolute. Use ``on_this_host``, which finds out what the other two can be."""
+    def __init__(
+        self, root: Path, *, cgroups: Hierarchy | None, mount_namespace: bool, cpu_limit: bool = False
+    ) -> None:
+        """``root`` is absolute. Use ``on_this_host``, which finds out what the others can be."""
         self._root = root
         self._cgroups = cgroups
         self._mount_namespace = mount_namespace
+        self._cpu_limit = cpu_limit
         self._owner = Owner.this_process()
         self._watch = None if cgroups else MemoryWatch()
         self._python: str = getattr(sys, "_base_executable", None) or sys.executable
 
     @classmethod
-    def on_this_host(cls, root: Path) -> Self:
-        """With everything this host permits. Raises SandboxUnavailable where ``root`` cannot be written."""
+    def on_this_host(cls, root: Path, *, cpu_limit: bool = False) -> Self:
+        """With everything this host permits. With ``cpu_limit`` a function has no more of the processor than its memory
+        entitles it to, as on Lambda; without it, what nobody else wants is its.
+
+        Raises SandboxUnavailable where ``root`` cannot be written, or the host cannot limit the processor.
+        """
         root = root.absolute()
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SandboxUnavailable(f"{root} cannot be written: choose another --data-dir ({error})") from error
-        sandbox = cls(root, cgroups=cgroups.discover(), mount_namespace=False)
+        sandbox = cls(root, cgroups=cgroups.discover(), mount_namespace=False, cpu_limit=cpu_limit)
+        if cpu_limit and not sandbox._shares_cpu:
+            raise SandboxUnavailable(
+                "FNRUNNER_CPU_LIMIT=on needs a writable cgroup of the cpu controller: run as root, under systemd with "
+                "Delegate=yes, or in a privileged container; or set FNRUNNER_CPU_LIMIT=off"
+            )
         sandbox._mount_namespace = sandbox._can_mount()
         return sandbox
 
@@ -61,6 +76,11 @@ class ProcessSandbox:
                 "memory and process limits are per process, not per function: make /sys/fs/cgroup writable "
                 "(run as root, under systemd with Delegate=yes, or in a privileged container)"
             )
+        if not self._shares_cpu:
+            gaps.append(
+                "processor time is shared by process, not by memory: make the cpu controller writable too "
+                "(as for memory limits)"
+            )
         if not self._mount_namespace:
             gaps.append("functions see this host's files and /tmp: run as root or grant CAP_SYS_ADMIN")
         return SandboxReport(
@@ -69,6 +89,7 @@ class ProcessSandbox:
             mount_namespace=self._mount_namespace,
             parent_death_signal=True,
             memory="cgroup" if version else "RLIMIT_DATA and polling",
+            cpu=("cgroup limit" if self._cpu_limit else "cgroup weight") if self._shares_cpu else "nice",
             tree_kill={0: "process table", 1: "cgroup.procs", 2: "cgroup.kill"}[version],
             gaps=tuple(gaps),
         )
@@ -107,6 +128,7 @@ class ProcessSandbox:
             if self._cgroups:
                 group = self._cgroups.create(
                     self._owner.name(command.environment_id),
+                    within=self._owner.name("functions"),
                     memory_mb=command.limits.memory_mb,
                     processes=command.limits.processes,
                 )
@@ -117,6 +139,7 @@ class ProcessSandbox:
                 cgroup=group,
                 marker=self._marker(command.environment_id).encode(),
                 memory_mb=command.limits.memory_mb,
+                vcpus=Fraction(command.limits.memory_mb, cgroups.VCPU_MB) if self._cpu_limit else None,
             )
         except OSError as error:
             if popen:
@@ -129,6 +152,10 @@ class ProcessSandbox:
         if self._watch is not None:
             self._watch.add(process)
         return process
+
+    @property
+    def _shares_cpu(self) -> bool:
+        return self._cgroups is not None and self._cgroups.cpu
 
     def _directory(self, environment_id: str) -> Path:
         return self._root / self._owner.name(environment_id)
@@ -158,6 +185,8 @@ class ProcessSandbox:
             "stage": str(directory / "stage"),
             "tmp": str(directory / "tmp") if layout.temporary == INSIDE.temporary else "",
             "limits": _resource_limits(command.limits, bounded_by_cgroup=group is not None),
+            # where no group weighs them, each process is less urgent than the worker
+            "nice": 0 if self._shares_cpu else NICE,
             "directory": layout.task_root,
             "argv": command.argv,
             "variables": {**command.variables, MARKER: self._owner.name(command.environment_id)},

@@ -56,7 +56,7 @@ class Command:
 class SandboxReport:
     """What this host gives. ``gaps`` are sentences, each with its remedy; empty means nothing is missing.
 
-    ``cgroup_version`` is 0 without cgroups; ``memory`` and ``tree_kill`` name the mechanism.
+    ``cgroup_version`` is 0 without cgroups; ``memory``, ``tree_kill`` and ``cpu`` name the mechanism.
     """
 
     name: str
@@ -65,6 +65,7 @@ class SandboxReport:
     parent_death_signal: bool
     memory: str
     tree_kill: str
+    cpu: str = "nice"
     gaps: tuple[str, ...] = ()
 
 
@@ -89,6 +90,9 @@ class SandboxProcess(Protocol):
 
     async def kill_tree(self) -> None:
         """Kill the command and every descendant, detached ones too; returns when none is left."""
+
+    def initialised(self) -> None:
+        """The first phase is over: from now on a limit of processor time holds, where there is one."""
 
     def memory_peak_bytes(self) -> int:
         """The most memory the tree has used so far, as well as the host can tell."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 from fnrunner.sandbox import process_tree
@@ -23,14 +24,24 @@ class StartedProcess:
     """Implements SandboxProcess. Made in the event loop that waits for it."""
 
     def __init__(
-        self, popen: subprocess.Popen[bytes], *, directory: Path, cgroup: Cgroup | None, marker: bytes, memory_mb: int
+        self,
+        popen: subprocess.Popen[bytes],
+        *,
+        directory: Path,
+        cgroup: Cgroup | None,
+        marker: bytes,
+        memory_mb: int,
+        vcpus: Fraction | None = None,
     ) -> None:
-        """``marker`` is the ``NAME=value`` that the tree carries in its environment."""
+        """``marker`` is the ``NAME=value`` that the tree carries in its environment; ``vcpus``, which needs a group with
+        the processor, is how much of that it may use once it is initialised.
+        """
         self._popen = popen
         self._directory = directory
         self._cgroup = cgroup
         self._marker = marker
         self.memory_mb = memory_mb
+        self._vcpus = vcpus
         self._known: dict[int, int] = {popen.pid: start_time(popen.pid) or 0}
         self._peak = 0
         self._over_limit = False
@@ -69,6 +80,12 @@ class StartedProcess:
         else:
             await self._kill_descendants()
         await self.wait()
+
+    def initialised(self) -> None:
+        if self._cgroup is not None and self._vcpus is not None:
+            # gone, when it ends at this moment
+            with contextlib.suppress(OSError):
+                self._cgroup.limit_cpu(self._vcpus)
 
     def memory_peak_bytes(self) -> int:
         if self._peak_fd >= 0:

@@ -38,6 +38,24 @@ function = Table(
     comment="document: the Function as JSON; revision_id guards concurrent updates",
 )
 
+publication = Table(
+    "publication",
+    metadata,
+    Column("function", String(64), primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("revision_id", String(36), nullable=False),
+    comment="the last version number given, never to be given again, and the revision of $LATEST that it left behind: "
+    "while that is current, nothing has changed since",
+)
+
+alias = Table(
+    "alias",
+    metadata,
+    Column("function", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
 event_invoke_config = Table(
     "event_invoke_config",
     metadata,
@@ -214,7 +232,48 @@ worker = Table(
     Column("stopped_ms", BigInteger),
     Column("died_ms", BigInteger),
     Column("in_flight", Text, nullable=False),
-    comment="process_start: clock ticks from the boot; stopped_ms: it drained; died_ms: it was found dead, not drained",
+    Column("share", Integer, nullable=False, server_default="0"),
+    comment="process_start: clock ticks from the boot; stopped_ms: it drained; died_ms: it was found dead, not drained; "
+    "share: its part of the account's unreserved concurrency",
+)
+
+provisioned_concurrency = Table(
+    "provisioned_concurrency",
+    metadata,
+    Column("function", String(64), primary_key=True),
+    Column("qualifier", String(128), primary_key=True),
+    Column("requested", Integer, nullable=False),
+    Column("modified_ms", BigInteger, nullable=False),
+    comment="how many environments of a version or alias are asked for, over all workers",
+)
+
+prepared = Table(
+    "prepared",
+    metadata,
+    Column("worker", String(128), primary_key=True),
+    Column("function", String(64), primary_key=True),
+    Column("qualifier", String(128), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("share", Integer, nullable=False),
+    Column("available", Integer, nullable=False),
+    Column("reason", String(255), nullable=False),
+    comment="what each worker holds of the provisioned concurrency, how much of it is initialised, and why not more",
+)
+
+process = Table(
+    "process",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("roles", String(64), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("zone", String(64), nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("heartbeat_ms", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    comment="who runs, and how it is: document has draining, problems, running and events by function; the row goes with "
+    "the process, or a day after its last heartbeat",
 )
 
 trial = Table(

@@ -1,6 +1,7 @@
 """In whose room the next environment starts, and what has been unused too long: decided purely, done by the pool.
 
->>> decide("k2", "f", [Seat("e1", "f", "k1", 5.0)], alive=1, capacity=1)
+>>> latest = "f", "$LATEST"
+>>> decide("k2", latest, [Seat("e1", latest, "k1", 5.0)], alive=1, capacity=1)
 Start(evict='e1', cold_reason='reload')
 """
 
@@ -12,12 +13,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """An idle environment. ``idle_since`` is monotonic seconds."""
+    """An idle environment. ``versioned`` is its function and version, ``idle_since`` monotonic seconds.
+
+    ``kept``: it is provisioned, and stays whoever else wants room.
+    """
 
     environment_id: str
-    function: str
+    versioned: tuple[str, str]
     key: str
     idle_since: float
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +34,26 @@ class Start:
 
 
 def decide(
-    key: str, function: str, idle: Sequence[Seat], *, alive: int, capacity: int, lost: str = "", busy: int = 0
+    key: str,
+    versioned: tuple[str, str],
+    idle: Sequence[Seat],
+    *,
+    alive: int,
+    capacity: int,
+    lost: str = "",
+    busy: int = 0,
 ) -> Start:
     """How to start an environment of this key, of which none is idle: in whose room, and why.
 
-    ``alive`` counts all environments of the process, ``busy`` those of this function that run, ``lost`` says how this
-    function's last environment went (``crashed``, ``recycled`` or ``reload``).
+    ``alive`` counts all environments of the process, ``busy`` those of this function's version that run, ``lost`` says how
+    the version's last environment went (``crashed``, ``recycled`` or ``reload``).
     """
-    stale = [seat for seat in idle if seat.function == function and seat.key != key]
+    stale = [seat for seat in idle if seat.versioned == versioned and seat.key != key]
     evict = ""
-    if alive >= capacity and idle:
+    if alive >= capacity and (evictable := [seat for seat in idle if not seat.kept]):
         # code that will not run again goes first, then whatever was unused longest
-        evict = min(stale or idle, key=lambda seat: seat.idle_since).environment_id
+        rest = [seat for seat in stale if not seat.kept] or evictable
+        evict = min(rest, key=lambda seat: seat.idle_since).environment_id
     if stale or lost == "reload":
         reason = "reload"
     elif busy:
@@ -52,4 +65,4 @@ def decide(
 
 def expired(idle: Sequence[Seat], *, now: float, idle_timeout_s: float) -> list[str]:
     """Environments unused for longer than the idle timeout."""
-    return [seat.environment_id for seat in idle if now - seat.idle_since > idle_timeout_s]
+    return [seat.environment_id for seat in idle if not seat.kept and now - seat.idle_since > idle_timeout_s]

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 from fnrunner.model import limits
 from fnrunner.model.invocation import (
+    PROVISIONED,
     Answer,
     EnvironmentSpec,
     Invocation,
@@ -124,6 +125,11 @@ class Environment:
         return timedelta(seconds=self._clock() - self._made)
 
     @property
+    def initialised(self) -> bool:
+        """False while it has not started, and when its initialisation failed: the first invocation would say so."""
+        return self._state not in (S.STARTING, S.INITIALISING) and self._init_incident is None
+
+    @property
     def idle_since(self) -> float:
         """In the clock's seconds: when it became idle last."""
         return self._idle_since
@@ -154,6 +160,9 @@ class Environment:
             raise SandboxUnavailable("the environment was stopped while it initialised")
         if not _is_ready(incident):
             await self._note_failed_init(incident)
+        elif self.spec.initialization_type == PROVISIONED:
+            # nobody waited for it: the first invocation is as warm as the next
+            self._init_ms, self._cold_reason = None, ""
         if self._state is not S.INITIALISING:
             raise SandboxUnavailable("the environment was stopped while it initialised")
         self._become_idle()

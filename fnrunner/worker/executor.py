@@ -9,18 +9,21 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Self
 
 from broker import names, reply
 from broker.broker import Delivery
 from broker.envelope import Envelope, decode
 from broker.errors import BrokerError, DeliveryLost, EnvelopeError, EnvelopeMalformed, EnvelopeTooNew
 from fnrunner.catalogue import Catalogue
-from fnrunner.concurrency.permits import ConcurrencyGate
+from fnrunner.concurrency.permits import ConcurrencyGate, Patience
 from fnrunner.delivery import retry
 from fnrunner.delivery.ledger import Ledger
+from fnrunner.model import limits
+from fnrunner.model.alias import ticket
 from fnrunner.model.invocation import (
     Answer,
     Expired,
@@ -36,6 +39,7 @@ from fnrunner.worker.execution import Admission, Execution, InFlight, Kind
 from fnrunner.worker.invoker import Invoker
 from fnrunner.worker.report import Reporter
 from fnrunner.worker.settlement import Settlement
+from fnrunner.worker.starting import ScalingLimited
 from fnrunner.worker.suspects import Suspects, Verdict
 
 log = logging.getLogger(__name__)
@@ -48,11 +52,22 @@ MAX_ID_CHARS = 64
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long a delivery that is here may wait for a slot before it counts as throttled."""
+    """How long a delivery that is here may wait before it counts as throttled: for room, and for its turn under a cap."""
 
-    event: timedelta = timedelta(seconds=30)
-    capped_event: timedelta = timedelta(seconds=1)
-    request: timedelta = timedelta(seconds=10)
+    event: Patience
+    request: Patience
+
+    @classmethod
+    def usual(cls, sync_wait: timedelta = timedelta(seconds=10)) -> Self:
+        """A request waits for its turn only as long as it takes until the slots of a worker that died are free again."""
+        return cls(
+            event=Patience(room=timedelta(seconds=30), turn=timedelta(seconds=20)),
+            request=Patience(room=sync_wait, turn=limits.CAP_PATIENCE, urgent=True),
+        )
+
+
+class PermitLost(Exception):
+    """The broker has taken back the right to run this, so it was stopped. It is put back, uncharged."""
 
 
 class Executor:
@@ -95,6 +110,8 @@ class Executor:
                 return
             try:
                 await (self._answer(execution) if kind is Kind.REQUEST else self._carry_out(execution))
+            except PermitLost as lost:
+                await self._put_back(execution, lost)
             except BaseException:
                 await self._give_back_joined(execution)
                 raise
@@ -128,7 +145,10 @@ class Executor:
             # a suspect runs alone: the caller hears at once that there is no room here
             execution = replace(await self._resolve(execution), answer=Answer(Throttled(ThrottleReason.CAPACITY)))
         else:
-            execution = await self._perform(execution, alone=False)
+            try:
+                execution = await self._perform(execution, alone=False)
+            except PermitLost as lost:
+                execution = replace(execution, answer=Answer(SystemFault("PermitLost", str(lost))))
         await self._settlement.reply(execution, self._now_ms(), self._reporter.log_tail(execution))
         self._reporter.ended(execution)
 
@@ -147,13 +167,18 @@ class Executor:
                 await self._suspects.begin(execution.envelope)
             execution = await self._resolve(execution)
             if execution.answer is None:
-                execution = await self._reserve(execution)
-            if execution.answer is None:
-                execution = await self._run(execution)
+                execution = await self._reserve_and_run(execution)
             if alone:
                 # inside the gate: whatever kills this worker from now on is somebody else
                 await self._suspects.end(execution.envelope)
         return execution
+
+    async def _put_back(self, execution: Execution, reason: Exception) -> None:
+        """It comes again, here or elsewhere, and charges nothing; where its channel has gone, by itself."""
+        log.warning("%s is put back: %s", execution.envelope.id, reason)
+        await self._give_back_joined(execution)
+        with contextlib.suppress(BrokerError):
+            await execution.delivery.requeue()
 
     async def _give_back_joined(self, execution: Execution) -> None:
         """Deliveries that waited for this one to be settled; its own is given back by whoever called."""
@@ -224,13 +249,12 @@ class Executor:
     async def _resolve(self, execution: Execution) -> Execution:
         """What is to be run. A function that is gone leaves ``function`` None, and the event is given up."""
         envelope = execution.envelope
-        function = None
-        if envelope.qualifier in ("", "$LATEST"):
-            function = self._catalogue.lookup(envelope.function)
-            if function is None:
-                # it may have been created a moment ago, and the news of it may be behind its first event
-                await self._catalogue.refresh()
-                function = self._catalogue.lookup(envelope.function)
+        sought = envelope.function, envelope.qualifier, ticket(envelope.id, envelope.attempt)
+        function = self._catalogue.resolve(*sought)
+        if function is None:
+            # it may have been created a moment ago, and the news of it may be behind its first event
+            await self._catalogue.refresh()
+            function = self._catalogue.resolve(*sought)
         if function is None:
             missing = SystemFault(
                 "FunctionNotFound", f"Function not found: {envelope.invoked_arn or envelope.function}"
@@ -238,30 +262,49 @@ class Executor:
             return replace(execution, answer=Answer(missing))
         execution = replace(execution, function=function)
         if execution.kind is Kind.EVENT:
-            config = self._catalogue.snapshot.event_invoke_config(function.name)
+            config = self._catalogue.snapshot.event_invoke_config(function.name, envelope.qualifier)
             if retry.is_expired(envelope, config, execution.started_ms):
                 return replace(execution, answer=Answer(Expired()))
         return execution
 
+    async def _reserve_and_run(self, execution: Execution) -> Execution:
+        """While the function's scaling rate lets it have no new environment, it waits without a slot."""
+        assert execution.function is not None
+        ends = time.monotonic() + self._patience(execution).room.total_seconds()
+        while True:
+            reserved = await self._reserve(execution)
+            if reserved.answer is not None:
+                return reserved
+            try:
+                return await self._run(reserved)
+            except ScalingLimited:
+                left = timedelta(seconds=ends - time.monotonic())
+                if not await self._invoker.start_allowed(execution.function.name, left):
+                    return replace(execution, answer=Answer(Throttled(ThrottleReason.CAPACITY)))
+
+    def _patience(self, execution: Execution) -> Patience:
+        return self._waits.request if execution.kind is Kind.REQUEST else self._waits.event
+
     async def _reserve(self, execution: Execution) -> Execution:
         """A slot under the function's cap and this worker's capacity, or the throttle that there is none."""
-        assert execution.function is not None
-        capped = execution.function.reserved_concurrency is not None
-        if execution.kind is Kind.REQUEST:
-            wait = timedelta(0) if capped else self._waits.request
-        else:
-            wait = self._waits.capped_event if capped else self._waits.event
-        lease = await self._gate.acquire(execution.function.name, wait)
+        function = execution.function
+        assert function is not None
+        try:
+            lease = await self._gate.acquire(function.name, self._patience(execution), function.version)
+        except BrokerError as error:
+            raise PermitLost(f"the broker cannot be asked for a permit: {error}") from error
         if isinstance(lease, Throttled):
             return replace(execution, answer=Answer(lease))
         return replace(execution, lease=lease)
 
     async def _run(self, execution: Execution) -> Execution:
-        assert execution.lease is not None
+        lease = execution.lease
+        assert lease is not None
+        running = self._invoker.run(execution, self._settlement.stream(execution))
         try:
-            return await self._invoker.run(execution, self._settlement.stream(execution))
+            return await (running if lease.lost is None else _unless(lease.lost, running))
         finally:
-            await execution.lease.release()
+            await lease.release()
 
     def _classify(self, execution: Execution) -> Execution:
         """What follows, decided purely."""
@@ -295,3 +338,18 @@ class Executor:
         self._in_flight.remember(execution.envelope)
         for delivery in self._in_flight.deliveries(execution.envelope):
             await self._settlement.acknowledge(delivery)
+
+
+async def _unless(lost: asyncio.Event, running: Coroutine[None, None, Execution]) -> Execution:
+    """What ``running`` returns. Raises PermitLost, with everything stopped, when that is set first."""
+    run, losing = asyncio.ensure_future(running), asyncio.ensure_future(lost.wait())
+    try:
+        await asyncio.wait((run, losing), return_when=asyncio.FIRST_COMPLETED)
+        if run.done():
+            return run.result()
+        raise PermitLost("the permit that it ran under was lost with its connection")
+    finally:
+        losing.cancel()
+        if not run.done():
+            run.cancel()
+            await asyncio.wait((run,))

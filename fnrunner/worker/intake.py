@@ -21,6 +21,7 @@ from fnrunner.worker.execution import Kind
 log = logging.getLogger(__name__)
 
 RETURN_AFTER_S = 1.0
+CANCEL_PATIENCE_S = 5.0
 
 Execute = Callable[[Delivery, Kind], Coroutine[None, None, None]]
 
@@ -65,18 +66,34 @@ class _Pair:
     events: Subscription
     requests: Subscription
     reserved_concurrency: int | None
+    most_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What this worker has of one queue: how many may be here, how many are, how many ever came."""
+
+    function: str
+    prefetch: int
+    held: int
+    received: int
 
 
 class Intake:
     """Subscribes, and starts one task for each delivery. ``execute`` must settle it or leave it to be redelivered."""
 
-    def __init__(self, broker: Broker, execute: Execute, *, capacity: int) -> None:
+    def __init__(
+        self, broker: Broker, execute: Execute, *, capacity: int, unreserved: Callable[[], int] | None = None
+    ) -> None:
+        """``unreserved`` says how many of the functions without a reservation may run here now; all that fit without it."""
         self._broker = broker
         self._execute = execute
         self._capacity = capacity
+        self._unreserved = unreserved
         self._pairs: dict[str, _Pair] = {}
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
         self._returning: set[asyncio.Task[None]] = set()
+        self._received: Counter[str] = Counter()
         self._closing = False
         self._changing = asyncio.Lock()
 
@@ -95,8 +112,8 @@ class Intake:
                     self._pairs[name] = await self._open(name, reserved_concurrency)
                 elif pair.reserved_concurrency != reserved_concurrency:
                     pair.reserved_concurrency = reserved_concurrency
-                    await pair.events.set_prefetch(prefetch(reserved_concurrency, self._capacity))
-                    await pair.requests.set_prefetch(prefetch(reserved_concurrency, self._capacity))
+                    # requests are answered within moments, whatever the cap is: they always have the same room
+                    await pair.events.set_prefetch(prefetch(reserved_concurrency, self._room(reserved_concurrency)))
 
     async def adjust(self, durations_s: Mapping[str, float]) -> None:
         """Share the room among the functions that are busy now, and take more ahead of those that are quick.
@@ -109,27 +126,45 @@ class Intake:
                 if self._closing:
                     return
                 rivals = len(busy) - 1 if name in busy else len(self._pairs)
-                wanted = prefetch(pair.reserved_concurrency, self._capacity, durations_s.get(name), rivals=rivals)
+                wanted = prefetch(
+                    pair.reserved_concurrency,
+                    self._room(pair.reserved_concurrency),
+                    durations_s.get(name),
+                    rivals=rivals,
+                )
                 if pair.events.prefetch != wanted:
                     await pair.events.set_prefetch(wanted)
+                requests = min(pair.most_requests, self._room(pair.reserved_concurrency))
+                if pair.requests.prefetch != requests:
+                    await pair.requests.set_prefetch(requests)
 
     async def _open(self, name: str, reserved_concurrency: int | None) -> _Pair:
-        wanted = prefetch(reserved_concurrency, self._capacity, rivals=len(self._pairs))
+        wanted = prefetch(reserved_concurrency, self._room(reserved_concurrency), rivals=len(self._pairs))
+        most = prefetch(None, self._capacity, rivals=len(self._pairs))
         await self._broker.declare(function_queues(name))
         events = await self._broker.subscribe(
             names.events(name), lambda delivery: self._begin(delivery, Kind.EVENT), prefetch=wanted
         )
         try:
             requests = await self._broker.subscribe(
-                names.requests(name), lambda delivery: self._begin(delivery, Kind.REQUEST), prefetch=wanted
+                names.requests(name),
+                lambda delivery: self._begin(delivery, Kind.REQUEST),
+                prefetch=min(most, self._room(reserved_concurrency)),
             )
         except BaseException:
             # the next try subscribes to both again
             await events.cancel()
             raise
-        return _Pair(events, requests, reserved_concurrency)
+        return _Pair(events, requests, reserved_concurrency, most)
+
+    def _room(self, reserved_concurrency: int | None) -> int:
+        """How many can run here, one at least: what has no room is here to be refused."""
+        if self._unreserved is None or reserved_concurrency is not None:
+            return self._capacity
+        return max(1, min(self._capacity, self._unreserved()))
 
     def _begin(self, delivery: Delivery, kind: Kind) -> None:
+        self._received[delivery.queue] += 1
         task = asyncio.create_task(self._execute(delivery, kind))
         self._tasks[task] = delivery
         task.add_done_callback(self._ended)
@@ -155,6 +190,32 @@ class Intake:
         """How many deliveries of each function are in hand."""
         counts = Counter(names.function_of(delivery.queue) or delivery.queue for delivery in self._tasks.values())
         return dict(counts)
+
+    def holdings(self) -> dict[str, Holding]:
+        """What there is of each queue that is consumed, by the queue's name. Once it stops no more may come."""
+        held = Counter(delivery.queue for delivery in self._tasks.values())
+        return {
+            s.queue: Holding(name, 0 if self._closing else s.prefetch, held[s.queue], self._received[s.queue])
+            for name, pair in self._pairs.items()
+            for s in (pair.events, pair.requests)
+        }
+
+    async def renew(self, name: str) -> None:
+        """Consume a function's queues anew, because nothing comes by the old way. What is in hand can still be settled.
+
+        Raises BrokerError; the old way is kept then.
+        """
+        async with self._changing:
+            former = self._pairs.get(name)
+            if former is None or self._closing:
+                return
+            self._pairs[name] = await self._open(name, former.reserved_concurrency)
+        for subscription in (former.events, former.requests):
+            try:
+                async with asyncio.timeout(CANCEL_PATIENCE_S):
+                    await subscription.cancel()
+            except (TimeoutError, BrokerError) as error:
+                log.info("the former consumer of %s could not be cancelled: %s", subscription.queue, error)
 
     @property
     def functions(self) -> list[str]:

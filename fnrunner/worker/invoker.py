@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from broker.envelope import Envelope
@@ -21,6 +21,7 @@ from fnrunner.telemetry.tracing import Span, Tracing
 from fnrunner.worker.execution import Execution
 from fnrunner.worker.pool import Pool
 from fnrunner.worker.reply_stream import ReplyStream
+from fnrunner.worker.starting import ScalingLimited
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ PRIVATE = "/tmp"  # noqa: S108 - what each environment has of its own
 
 
 class Specs:
-    """Makes environment specs and keeps the newest of each function. ``cache`` is where code is unpacked.
+    """Makes environment specs and keeps the newest of each version of a function. ``cache`` is where code is unpacked.
 
     Every function sees the directories of all buckets: there is no role yet that could say which it may see.
     """
@@ -37,17 +38,18 @@ class Specs:
         self._catalogue = catalogue
         self._cache = cache
         self._home = home
-        self._known: dict[str, tuple[str, tuple[Bucket, ...], EnvironmentSpec]] = {}
+        self._known: dict[tuple[str, str], tuple[str, tuple[Bucket, ...], EnvironmentSpec]] = {}
 
     async def of(self, function: Function) -> EnvironmentSpec:
         """Raises the artifact store's errors: the code is not there, or damaged."""
         buckets = self._catalogue.snapshot.buckets
-        known = self._known.get(function.name)
+        versioned = function.name, function.version
+        known = self._known.get(versioned)
         if known is not None and known[0] == function.revision_id and known[1] is buckets:
             return known[2]
         directory = await self._catalogue.artifacts.unpacked(function.code.digest, self._cache)
         spec = self._make(function, directory, buckets)
-        self._known[function.name] = (function.revision_id, buckets, spec)
+        self._known[versioned] = (function.revision_id, buckets, spec)
         return spec
 
     async def sweep(self, running: Iterable[str]) -> int:
@@ -59,8 +61,9 @@ class Specs:
         in_use |= {Path(directory).name for directory in running}
         return await self._catalogue.artifacts.sweep(self._cache, in_use)
 
-    def forget(self, name: str) -> None:
-        self._known.pop(name, None)
+    def forget(self, name: str, version: str) -> None:
+        """The version is gone."""
+        self._known.pop((name, version), None)
 
     def _make(self, function: Function, directory: Path, buckets: tuple[Bucket, ...]) -> EnvironmentSpec:
         spec = EnvironmentSpec(
@@ -88,7 +91,7 @@ class Specs:
 
 
 class Invoker:
-    """Runs one execution that holds a slot. Raises nothing: what goes wrong is an outcome."""
+    """Runs one execution that holds a slot. Raises only ScalingLimited: what goes wrong is an outcome."""
 
     def __init__(
         self,
@@ -108,12 +111,18 @@ class Invoker:
         self._now = now
 
     async def run(self, execution: Execution, stream: ReplyStream | None = None) -> Execution:
-        """``stream`` takes the answer in pieces, if the function makes it so."""
+        """``stream`` takes the answer in pieces, if the function makes it so.
+
+        Raises ScalingLimited: nothing has run, and ``start_allowed`` waits until it is worth while to try again.
+        """
         function = execution.function
         assert function is not None
         try:
             spec = await self._specs.of(function)
-            environment = await self._pool.take(spec)
+            kept = execution.lease is not None and execution.lease.own_version != ""
+            environment = await self._pool.take(spec, kept=kept)
+        except ScalingLimited:
+            raise
         except Exception as error:
             # the host's fault, not the function's: it is tried again later and charges nothing
             log.exception("no environment for %s", function.name)
@@ -128,9 +137,13 @@ class Invoker:
             )
             self._describe(span, answer)
         finally:
-            self._pool.give_back(environment, function.name)
+            self._pool.give_back(environment)
             span.end()
         return replace(execution, spec=spec, answer=answer)
+
+    async def start_allowed(self, function: str, timeout: timedelta) -> bool:
+        """See :meth:`~fnrunner.worker.pool.Pool.start_allowed`."""
+        return await self._pool.start_allowed(function, timeout)
 
     def _invocation(self, execution: Execution, function: Function, span: Span) -> Invocation:
         envelope = execution.envelope
@@ -139,7 +152,7 @@ class Invoker:
             request_id=envelope.id,
             payload=envelope.payload,
             deadline_ms=int(deadline.timestamp() * 1000),
-            invoked_arn=envelope.invoked_arn or self._home.function(function.name),
+            invoked_arn=envelope.invoked_arn or self._home.function(function.name, envelope.qualifier),
             client_context=envelope.client_context,
             xray=self._xray(envelope, span),
             traceparent=span.carrier.get("traceparent", ""),
@@ -163,7 +176,8 @@ class Invoker:
                 "faas.trigger": envelope.trigger,
                 "faas.invocation_id": envelope.id,
                 "faas.version": function.version,
-                "aws.lambda.invoked_arn": envelope.invoked_arn or self._home.function(function.name),
+                "aws.lambda.invoked_arn": envelope.invoked_arn
+                or self._home.function(function.name, envelope.qualifier),
                 "fnrunner.attempt": envelope.attempt + 1,
             },
         )

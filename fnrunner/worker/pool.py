@@ -6,11 +6,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
-from fnrunner.model.invocation import EnvironmentSpec
+from fnrunner.model import limits
+from fnrunner.model.invocation import PROVISIONED, EnvironmentSpec
 from fnrunner.worker import assignment
 from fnrunner.worker.environment import Environment, EnvironmentState
+from fnrunner.worker.starting import ScalingLimited, StartLine
 
 log = logging.getLogger(__name__)
 
@@ -19,76 +22,147 @@ STOP_GRACE = timedelta(milliseconds=300)
 MakeEnvironment = Callable[[EnvironmentSpec, str], Environment]
 """Makes an environment that has not started, from its spec and the reason why it is cold."""
 
+Versioned = tuple[str, str]
+"""A function's name and one of its versions: each version has a current key, and environments, of its own."""
+
+LIVING = (EnvironmentState.IDLE, EnvironmentState.BUSY)
+
+
+class NoRoom(Exception):
+    """Every environment of this worker is in use. One that is provisioned starts when one of them ends."""
+
+
+class InitFailed(Exception):
+    """The function's initialisation failed. Its log says why; correct the code and publish a new version."""
+
 
 class Pool:
     """At most ``capacity`` environments. Whoever takes one has been given a slot before, so there is always room.
 
-    ``monotonic`` is seconds. Stopping happens in the background: nobody waits for another function's environment to end.
+    Provisioned environments are *kept*: neither unused time nor another function's need of room ends them, and only who
+    holds one of their slots takes them. ``monotonic`` is seconds. Stopping happens in the background: nobody waits for
+    another function's environment to end.
     """
 
     def __init__(
-        self, make: MakeEnvironment, *, capacity: int, idle_timeout: timedelta, monotonic: Callable[[], float]
+        self,
+        make: MakeEnvironment,
+        *,
+        capacity: int,
+        idle_timeout: timedelta,
+        monotonic: Callable[[], float],
+        line: StartLine | None = None,
     ) -> None:
+        """``line`` says who may start an environment on demand; without one, everybody may."""
         self._make = make
+        self._line = line
         self._capacity = capacity
         self._idle_timeout_s = idle_timeout.total_seconds()
         self._monotonic = monotonic
         self._idle: dict[str, tuple[Environment, assignment.Seat]] = {}
-        self._by_key: dict[str, dict[str, None]] = {}
+        self._by_key: dict[tuple[str, bool], dict[str, None]] = {}
+        """Idle environments by key, and by whether they are kept; the one used last is at the end."""
+        self._kept: dict[str, Environment] = {}
+        self._on_kept_lost: Callable[[], None] = lambda: None
+        self._preparing = 0
         self._busy: dict[str, Environment] = {}
-        self._busy_by_function: Counter[str] = Counter()
-        self._current_key: dict[str, str] = {}
-        self._lost: dict[str, str] = {}
+        self._busy_by_version: Counter[Versioned] = Counter()
+        self._current_key: dict[Versioned, str] = {}
+        self._lost: dict[Versioned, str] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def take(self, spec: EnvironmentSpec) -> Environment:
-        """An environment of this spec, initialised. Raises what making it raises: nothing is kept then."""
-        self._current_key[spec.function] = spec.key
-        while (idle := self._by_key.get(spec.key)) is not None:
-            # the usual case: the most recently used one of this key
-            environment, _ = self._leave_idle(next(reversed(idle)))
-            if environment.state is EnvironmentState.IDLE:
-                self._occupy(environment, spec.function)
-                return environment
-            self._lost[spec.function] = "crashed"
-            self._dismiss(environment)
-        alive = len(self._idle) + len(self._busy)
-        decision = assignment.decide(
-            spec.key,
-            spec.function,
-            [seat for _, seat in self._idle.values()],
-            alive=alive,
-            capacity=self._capacity,
-            lost=self._lost.pop(spec.function, ""),
-            busy=self._busy_by_function[spec.function],
-        )
-        if decision.evict:
-            self._dismiss(self._leave_idle(decision.evict)[0])
-        environment = self._make(spec, decision.cold_reason)
-        self._occupy(environment, spec.function)
+    async def take(self, spec: EnvironmentSpec, *, kept: bool = False) -> Environment:
+        """An environment of this spec, initialised; ``kept``: by right one of the provisioned ones.
+
+        Raises ScalingLimited, and what making it raises: nothing is kept then.
+        """
+        versioned = spec.function, spec.version
+        self._current_key[versioned] = spec.key
+        if (ready := (self._ready(spec.key, kept=True) if kept else None) or self._ready(spec.key)) is not None:
+            self._occupy(ready, versioned)
+            return ready
+        if self._line is not None and not self._line.take(spec.function):
+            raise ScalingLimited
+        environment = self._make(spec, self._make_room(spec, self._lost.pop(versioned, "")))
+        self._occupy(environment, versioned)
         try:
             await environment.start()
         except BaseException:
-            self._vacate(environment, spec.function)
+            self._vacate(environment, versioned)
             self._dismiss(environment)
             raise
         return environment
 
-    def give_back(self, environment: Environment, function: str) -> None:
-        """Keep it for the next invocation, unless it is gone, outdated, or the pool is closing."""
-        self._vacate(environment, function)
-        if environment.state is not EnvironmentState.IDLE:
-            if function in self._current_key:
-                self._lost[function] = "crashed"
+    async def prepare(self, spec: EnvironmentSpec) -> None:
+        """Start and initialise one more environment of this spec, and keep it.
+
+        Raises NoRoom, InitFailed, and what making it raises: nothing is kept then.
+        """
+        versioned = spec.function, spec.version
+        self._current_key[versioned] = spec.key
+        # outdated ones would keep their room for ever, since nothing evicts them
+        self._dismiss_idle(lambda seat: seat.kept and seat.versioned == versioned and seat.key != spec.key)
+        if len(self) >= self._capacity and not any(not seat.kept for _, seat in self._idle.values()):
+            raise NoRoom
+        environment = self._make(replace(spec, initialization_type=PROVISIONED), self._make_room(spec, ""))
+        self._preparing += 1
+        try:
+            await environment.start()
+        except BaseException:
             self._dismiss(environment)
-        elif self._closed or self._current_key.get(function) != environment.key:
+            raise
+        finally:
+            self._preparing -= 1
+        if not environment.initialised:
+            self._dismiss(environment)
+            raise InitFailed
+        self._kept[environment.environment_id] = environment
+        self._keep(environment, versioned)
+
+    async def start_allowed(self, function: str, timeout: timedelta) -> bool:
+        """Wait, after ScalingLimited, until it is worth while to ask again; False when the time is over first."""
+        return self._line is None or await self._line.wait(function, timeout)
+
+    def on_kept_lost(self, callback: Callable[[], None]) -> None:
+        """Called when a provisioned environment has ended by itself, or became outdated."""
+        self._on_kept_lost = callback
+
+    def kept(self, versioned: Versioned) -> int:
+        """How many provisioned environments of the version's current code are initialised, in use or not."""
+        key = self._current_key.get(versioned)
+        return sum(one.key == key and one.state in LIVING for one in self._of(versioned))
+
+    def keep_no_more_than(self, versioned: Versioned, number: int) -> None:
+        """The surplus stops, idle ones first; one that is in use becomes an ordinary one."""
+        surplus = sorted(self._of(versioned), key=lambda one: one.environment_id in self._busy)
+        for environment in surplus[: max(0, len(surplus) - number)]:
+            identity = environment.environment_id
+            del self._kept[identity]
+            if identity in self._idle:
+                self._dismiss(self._leave_idle(identity)[0])
+
+    def give_back(self, environment: Environment) -> None:
+        """Keep it for the next invocation, unless it is gone, outdated, or the pool is closing."""
+        versioned = environment.spec.function, environment.spec.version
+        self._vacate(environment, versioned)
+        self._keep(environment, versioned)
+
+    def _keep(self, environment: Environment, versioned: Versioned) -> None:
+        if environment.state is not EnvironmentState.IDLE:
+            if versioned in self._current_key:
+                self._lost[versioned] = "crashed"
+            self._dismiss(environment)
+        elif self._closed or self._current_key.get(versioned) != environment.key:
             self._dismiss(environment)
         else:
             identity = environment.environment_id
-            seat = assignment.Seat(identity, function, environment.key, self._monotonic())
+            kept = identity in self._kept
+            seat = assignment.Seat(identity, versioned, environment.key, self._monotonic(), kept)
             self._idle[identity] = (environment, seat)
-            self._by_key.setdefault(environment.key, {})[identity] = None
+            self._by_key.setdefault((environment.key, kept), {})[identity] = None
+            if self._line is not None and not kept:
+                self._line.freed(environment.spec.function)
 
     def reap(self) -> None:
         """Stop what has been unused too long, and what died while idle."""
@@ -97,20 +171,24 @@ class Pool:
         dead = {i for i, (environment, _) in self._idle.items() if environment.state is not EnvironmentState.IDLE}
         for identity in overdue | dead:
             environment, seat = self._leave_idle(identity)
-            self._lost[seat.function] = "crashed" if identity in dead else "recycled"
+            self._lost[seat.versioned] = "crashed" if identity in dead else "recycled"
             self._dismiss(environment)
 
-    def renew(self, function: str, key: str) -> None:
-        """From now on only ``key`` is current: idle environments of another key stop, busy ones afterwards."""
-        self._current_key[function] = key
-        if self._dismiss_idle(lambda seat: seat.function == function and seat.key != key):
-            self._lost[function] = "reload"
+    def renew(self, function: str, key: str, version: str = limits.LATEST) -> None:
+        """From now on only ``key`` is current for this version: its idle environments of another key stop, busy ones
+        afterwards."""
+        versioned = function, version
+        self._current_key[versioned] = key
+        if self._dismiss_idle(lambda seat: seat.versioned == versioned and seat.key != key):
+            self._lost[versioned] = "reload"
 
-    def retire(self, function: str) -> None:
-        """The function is gone: its idle environments stop now, busy ones afterwards."""
-        self._current_key.pop(function, None)
-        self._lost.pop(function, None)
-        self._dismiss_idle(lambda seat: seat.function == function)
+    def retire(self, function: str, version: str | None = None) -> None:
+        """The version is gone, or with None the function and all its versions: idle environments stop now, busy ones
+        afterwards."""
+        for versioned in [v for v in {**self._current_key, **self._lost} if _among(v, function, version)]:
+            self._current_key.pop(versioned, None)
+            self._lost.pop(versioned, None)
+        self._dismiss_idle(lambda seat: _among(seat.versioned, function, version))
 
     def _dismiss_idle(self, chosen: Callable[[assignment.Seat], bool]) -> int:
         identities = [i for i, (_, seat) in self._idle.items() if chosen(seat)]
@@ -118,12 +196,41 @@ class Pool:
             self._dismiss(self._leave_idle(identity)[0])
         return len(identities)
 
+    def _ready(self, key: str, *, kept: bool = False) -> Environment | None:
+        """The usual case: the most recently used one of this key. Those that died meanwhile are taken away."""
+        while (idle := self._by_key.get((key, kept))) is not None:
+            environment, seat = self._leave_idle(next(reversed(idle)))
+            if environment.state is EnvironmentState.IDLE:
+                return environment
+            self._lost[seat.versioned] = "crashed"
+            self._dismiss(environment)
+        return None
+
+    def _make_room(self, spec: EnvironmentSpec, lost: str) -> str:
+        """Stop an environment where there are too many for one more; why the next one is cold."""
+        versioned = spec.function, spec.version
+        decision = assignment.decide(
+            spec.key,
+            versioned,
+            [seat for _, seat in self._idle.values()],
+            alive=len(self),
+            capacity=self._capacity,
+            lost=lost,
+            busy=self._busy_by_version[versioned],
+        )
+        if decision.evict:
+            self._dismiss(self._leave_idle(decision.evict)[0])
+        return decision.cold_reason
+
+    def _of(self, versioned: Versioned) -> list[Environment]:
+        return [one for one in self._kept.values() if (one.spec.function, one.spec.version) == versioned]
+
     def _leave_idle(self, identity: str) -> tuple[Environment, assignment.Seat]:
         environment, seat = self._idle.pop(identity)
-        same = self._by_key[seat.key]
+        same = self._by_key[seat.key, seat.kept]
         del same[identity]
         if not same:
-            del self._by_key[seat.key]
+            del self._by_key[seat.key, seat.kept]
         return environment, seat
 
     async def close(self) -> None:
@@ -143,18 +250,24 @@ class Pool:
         idle = (environment for environment, _ in self._idle.values())
         return {environment.spec.code_directory for environment in (*idle, *self._busy.values())}
 
+    def busy(self) -> dict[str, int]:
+        """How many environments of each function run now."""
+        return dict(Counter(environment.spec.function for environment in self._busy.values()))
+
     def __len__(self) -> int:
-        return len(self._idle) + len(self._busy)
+        return len(self._idle) + len(self._busy) + self._preparing
 
-    def _occupy(self, environment: Environment, function: str) -> None:
+    def _occupy(self, environment: Environment, versioned: Versioned) -> None:
         self._busy[environment.environment_id] = environment
-        self._busy_by_function[function] += 1
+        self._busy_by_version[versioned] += 1
 
-    def _vacate(self, environment: Environment, function: str) -> None:
+    def _vacate(self, environment: Environment, versioned: Versioned) -> None:
         if self._busy.pop(environment.environment_id, None) is not None:
-            self._busy_by_function[function] -= 1
+            self._busy_by_version[versioned] -= 1
 
     def _dismiss(self, environment: Environment) -> None:
+        if self._kept.pop(environment.environment_id, None) is not None:
+            self._on_kept_lost()
         task = asyncio.create_task(self._stop(environment))
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
@@ -165,3 +278,7 @@ class Pool:
             await environment.stop(STOP_GRACE)
         except Exception:
             log.exception("an environment of %s did not stop in order", environment.spec.function)
+
+
+def _among(versioned: Versioned, function: str, version: str | None) -> bool:
+    return versioned[0] == function and version in (None, versioned[1])

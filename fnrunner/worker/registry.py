@@ -20,8 +20,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
+from fnrunner.concurrency.sharing import Settled
 from fnrunner.store.engine import Store
-from fnrunner.store.schema import trial, worker
+from fnrunner.store.schema import prepared, trial, worker
+from fnrunner.worker.shares import Proposal, Shares
 from fnrunner.worker.silence import NEVER, Silences
 from sources.lease import process_started
 
@@ -66,8 +68,11 @@ class Registry:
         capacity: int,
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
+        shares: Shares | None = None,
     ) -> None:
+        """``shares`` are settled within each heartbeat; without them this worker holds none."""
         self._store = store
+        self._shares = shares
         self._id = worker_id
         self._zone = zone
         self._capacity = capacity
@@ -76,6 +81,7 @@ class Registry:
         self._host = Host.this()
         self._silences = Silences(monotonic, BLIND)
         self._looking = asyncio.Lock()
+        self._beating = asyncio.Lock()
         self._entered_ms = 0
         self._cleaned_at = NEVER
 
@@ -90,20 +96,36 @@ class Registry:
         await self._store.write(lambda connection: connection.execute(insert(worker), row))
         self._silences.wrote()
         await self._look()
+        if self._shares is not None:
+            await self.beat({})
 
     async def beat(self, in_flight: Mapping[str, int]) -> None:
-        """Still alive, with so many deliveries of each function in hand."""
-        row = self._row(in_flight)
-        values = {"heartbeat_ms": row["heartbeat_ms"], "in_flight": row["in_flight"], "died_ms": None}
-        statement = update(worker).where(worker.c.id == self._id).values(values)
+        """Still alive, with so many deliveries of each function in hand. The share is settled with it."""
+        async with self._beating:
+            proposal = await self._shares.propose() if self._shares is not None else None
+            settled = await self._store.write(lambda connection: self._write(connection, in_flight, proposal))
+            self._silences.wrote()
+            if self._shares is not None and proposal is not None and settled is not None:
+                self._shares.apply(settled, proposal)
 
-        def work(connection: Connection) -> None:
-            # who was away for longer than a day may have been forgotten
-            if connection.execute(statement).rowcount == 0:
-                connection.execute(insert(worker), row)
+    async def settle(self, in_flight: Mapping[str, int]) -> None:
+        """Beat at once where the share is out of date, because what is reserved or provisioned has changed."""
+        if self._shares is not None and self._shares.outdated:
+            await self.beat(in_flight)
 
-        await self._store.write(work)
-        self._silences.wrote()
+    def _write(self, connection: Connection, in_flight: Mapping[str, int], proposal: Proposal | None) -> Settled | None:
+        row, settled = self._row(in_flight), None
+        if self._shares is not None and proposal is not None:
+            # before the row says that this worker lives again: what it held when it was buried is gone
+            settled = self._shares.settle(connection, proposal)
+            row["share"] = settled.held.share
+        values = {name: row[name] for name in ("heartbeat_ms", "in_flight", "share")} | {"died_ms": None}
+        # who was away for longer than a day may have been forgotten
+        if connection.execute(update(worker).where(worker.c.id == self._id).values(values)).rowcount == 0:
+            connection.execute(insert(worker), row)
+        if self._shares is not None and proposal is not None and settled is not None:
+            self._shares.write(connection, settled.held, proposal)
+        return settled
 
     async def watch(self) -> None:
         """Look once whether the others live, with each heartbeat; now and then forget those of long ago."""
@@ -114,8 +136,15 @@ class Registry:
 
     async def leave(self) -> None:
         """It stopped in order: nothing it gave back is suspect."""
-        statement = update(worker).where(worker.c.id == self._id).values(stopped_ms=self._now_ms(), in_flight="{}")
-        await self._store.write(lambda connection: connection.execute(statement))
+        if self._shares is not None:
+            self._shares.close()
+        values = {"stopped_ms": self._now_ms(), "in_flight": "{}", "share": 0}
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(worker).where(worker.c.id == self._id).values(values))
+            connection.execute(delete(prepared).where(prepared.c.worker == self._id))
+
+        await self._store.write(work)
 
     async def is_dead(self, worker_id: str) -> bool:
         """Whether the worker died without stopping in order. An unknown one is dead.
@@ -163,13 +192,17 @@ class Registry:
             dead = [row for row in living if not self._lives(row)]
             if dead:
                 await self._store.write(lambda connection: self._bury(connection, dead))
+            if self._shares is not None:
+                self._shares.see({row.id: row.capacity for row in living if row not in dead})
         return rows, {row.id for row in dead}
 
     def _bury(self, connection: Connection, dead: list[Row[Any]]) -> None:
         for row in dead:
             # unless it was heard of, or somebody else found it, since it was read
             unchanged = (worker.c.heartbeat_ms == row.heartbeat_ms, worker.c.died_ms.is_(None))
-            connection.execute(update(worker).where(worker.c.id == row.id, *unchanged).values(died_ms=self._now_ms()))
+            statement = update(worker).where(worker.c.id == row.id, *unchanged)
+            if connection.execute(statement.values(died_ms=self._now_ms(), share=0)).rowcount:
+                connection.execute(delete(prepared).where(prepared.c.worker == row.id))
 
     def _forget(self, connection: Connection) -> None:
         before_ms = int((self._now() - KEEP).timestamp() * 1000)
@@ -198,6 +231,7 @@ class Registry:
             "started_ms": self._entered_ms,
             "heartbeat_ms": self._now_ms(),
             "in_flight": json.dumps(dict(in_flight)),
+            "share": 0,
         }
 
     def _now_ms(self) -> int:

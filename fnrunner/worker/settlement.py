@@ -193,7 +193,7 @@ class Settlement:
     def _config(self, execution: Execution) -> EventInvokeConfig:
         if execution.function is None or execution.kind is Kind.REQUEST:
             return EventInvokeConfig(execution.envelope.function)
-        return self._catalogue.snapshot.event_invoke_config(execution.function.name)
+        return self._catalogue.snapshot.event_invoke_config(execution.function.name, execution.envelope.qualifier)
 
     @staticmethod
     def _reply_of(execution: Execution, log_tail: bytes) -> Reply:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 
-from broker.broker import Broker, State
+from broker import names
+from broker.errors import BrokerError
 from fnrunner.catalogue import Catalogue
 from fnrunner.catalogue.follower import Follower
 from fnrunner.concurrency.permits import ConcurrencyGate
+from fnrunner.model import limits
+from fnrunner.model.problem import Code, Problem
 from fnrunner.store.errors import StoreError
 from fnrunner.telemetry.metrics import Metrics
 from fnrunner.worker.intake import Intake
 from fnrunner.worker.invoker import Specs
 from fnrunner.worker.pool import Pool
+from fnrunner.worker.provisioner import Provisioner
 from fnrunner.worker.registry import HEARTBEAT, Registry
 from fnrunner.worker.report import Reporter
+from fnrunner.worker.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +39,12 @@ class Supervisor:
     def __init__(
         self,
         *,
-        broker: Broker,
         catalogue: Catalogue,
         gate: ConcurrencyGate,
         intake: Intake,
+        watch: Watch,
         pool: Pool,
+        provisioner: Provisioner,
         specs: Specs,
         registry: Registry,
         reporter: Reporter,
@@ -47,11 +52,12 @@ class Supervisor:
         metrics: Metrics,
         drain_timeout: timedelta,
     ) -> None:
-        self._broker = broker
         self._catalogue = catalogue
         self._gate = gate
         self._intake = intake
+        self._watch = watch
         self._pool = pool
+        self._provisioner = provisioner
         self._specs = specs
         self._registry = registry
         self._reporter = reporter
@@ -61,33 +67,37 @@ class Supervisor:
         self._follower = Follower(catalogue, self._follow, "the worker")
         self._tasks: list[asyncio.Task[None]] = []
         self._keys: dict[str, str] = {}
-        self._last_beat = time.monotonic()
+        self._versions: set[tuple[str, str]] = set()
         self._stopped = False
 
     async def start(self) -> None:
         await self._registry.enter()
+        self._provisioner.start()
         await self._follower.start()
         for name, every, work in (
             ("heartbeat", HEARTBEAT, self._beat),
             ("prefetch", HEARTBEAT, self._adjust),
+            ("watch", HEARTBEAT, self._watch.look),
             ("reaper", REAP_EVERY, self._reap),
             ("sweeper", SWEEP_EVERY, self._sweep),
         ):
             self._tasks.append(asyncio.create_task(self._repeat(every, work), name=name))
 
-    def problems(self) -> list[str]:
-        """What keeps this worker from working, in words; empty when it works."""
-        status = self._broker.status
-        found = []
-        if status.state in (State.DISCONNECTED, State.CLOSED):
-            found.append(f"the broker is {status.state.value}: {status.reason or 'trying again'}")
-        if status.state is State.BLOCKED:
-            found.append(f"the broker takes no messages: {status.reason}")
+    def problems(self) -> list[Problem]:
+        """What keeps this worker from working, besides the broker's connection and the store; empty when it works."""
+        found = self._watch.problems()
         if problem := self._follower.problem:
-            found.append(f"connected but not consuming: the functions' queues could not be subscribed yet: {problem}")
-        if (silent := time.monotonic() - self._last_beat) > 3 * HEARTBEAT.total_seconds():
-            found.append(f"the store has not taken a heartbeat for {silent:.0f} s")
+            why = f"connected but not consuming all functions: {problem}"
+            found.append(Problem("worker", why, "Run `fnrunner doctor`", Code.NOT_CONSUMING, disabling=True))
         return found
+
+    def activity(self) -> dict[str, dict[str, int]]:
+        """What is in hand now, by function: ``running`` environments, and ``events`` that are not settled."""
+        holdings = self._intake.holdings().items()
+        held = {
+            holding.function: holding.held for queue, holding in holdings if queue == names.events(holding.function)
+        }
+        return {"running": self._pool.busy(), "events": {name: count for name, count in held.items() if count}}
 
     async def drain(self) -> None:
         """Take no more, let what runs end, give back the rest, and say that it stopped in order. Charges no attempt."""
@@ -95,6 +105,7 @@ class Supervisor:
             return
         self._stopped = True
         await self._follower.close()
+        await self._provisioner.close()
         await self._intake.stop()
         if not await self._intake.drained(self._drain_timeout.total_seconds()):
             given_back = await self._intake.give_back()
@@ -109,19 +120,36 @@ class Supervisor:
             log.warning("the orderly stop could not be written down: %s", error)
 
     async def _follow(self) -> None:
-        functions = list(self._catalogue.snapshot.functions.values())
-        for function in functions:
-            await self._gate.set_cap(function.name, function.reserved_concurrency)
+        snapshot = self._catalogue.snapshot
+        functions = [function for function in snapshot.functions.values() if function.version == limits.LATEST]
+        names = {function.name for function in functions}
+        caps = {function.name: function.reserved_concurrency for function in functions}
+        caps |= dict.fromkeys(set(self._keys) - names)
+        untold = await self._set_caps(caps, snapshot.change)
         for function in functions:
             if self._keys.get(function.name, function.revision_id) != function.revision_id:
                 await self._renew(function.name)
             self._keys[function.name] = function.revision_id
-        for gone in set(self._keys) - {function.name for function in functions}:
+        for gone in set(self._keys) - names:
             del self._keys[gone]
-            self._specs.forget(gone)
-            self._pool.retire(gone)
-            await self._gate.set_cap(gone, None)
+        for name, version in self._versions - snapshot.functions.keys():
+            self._specs.forget(name, version)
+            self._pool.retire(name, version)
+        self._versions = set(snapshot.functions)
+        await self._registry.settle(self._intake.count())
         await self._intake.follow(functions, await self._former())
+        if untold is not None:
+            raise untold
+
+    async def _set_caps(self, caps: Mapping[str, int | None], generation: int) -> BrokerError | None:
+        """One cap that the broker could not be told keeps back neither the others nor anything else."""
+        untold = None
+        for name, cap in caps.items():
+            try:
+                await self._gate.set_cap(name, cap, generation)
+            except BrokerError as error:
+                untold = error
+        return untold
 
     async def _renew(self, name: str) -> None:
         """Idle environments of the former code stop, unless what they see has not changed."""
@@ -140,7 +168,6 @@ class Supervisor:
         for function in self._intake.functions:
             self._metrics.in_flight.labels(function).set(counts.get(function, 0))
         await self._registry.beat(counts)
-        self._last_beat = time.monotonic()
         await self._registry.watch()
 
     async def _adjust(self) -> None:

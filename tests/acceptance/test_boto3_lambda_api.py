@@ -243,7 +243,7 @@ def test_what_does_not_exist_is_not_found(client: Any, operation: str) -> None:
 
 
 @pytest.mark.parametrize("qualifier", ["1", "prod"])
-def test_versions_and_aliases_do_not_exist_yet(client: Any, name: str, qualifier: str) -> None:
+def test_a_version_or_alias_that_nobody_made_is_not_found(client: Any, name: str, qualifier: str) -> None:
     for operation in (client.get_function, client.invoke, client.get_function_event_invoke_config):
         with pytest.raises(client.exceptions.ResourceNotFoundException):
             operation(FunctionName=name, Qualifier=qualifier)
@@ -357,7 +357,7 @@ def test_operations_of_later_releases_say_so_once(client: Any, name: str) -> Non
         "lambda", endpoint_url=client.meta.endpoint_url, region_name="us-east-1", aws_access_key_id="a",
         aws_secret_access_key="b", config=retrying,
     )  # fmt: skip
-    for operation, params in (("publish_version", {"FunctionName": name}), ("list_layers", {})):
+    for operation, params in (("get_function_recursion_config", {"FunctionName": name}), ("list_layers", {})):
         with pytest.raises(
             other.exceptions.InvalidParameterValueException, match=r"fnrunner 9\.9\.9 does not support"
         ) as caught:

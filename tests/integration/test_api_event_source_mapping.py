@@ -62,7 +62,7 @@ def server(running: ApiServer) -> Iterator[ApiServer]:
     yield running
     catalogue = running.services.catalogue
     for mapping in running.run(catalogue.list_triggers(EventSourceMapping)):
-        running.run(catalogue.change_triggers(lambda c, u=mapping.uuid: triggers.remove(c, EventSourceMapping, u)))
+        running.run(catalogue.change(lambda c, u=mapping.uuid: triggers.remove(c, EventSourceMapping, u)))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def age(server: ApiServer, uuid: str, by: timedelta = timedelta(seconds=20)) -> 
         mapping = triggers.fetch(connection, EventSourceMapping, uuid)
         triggers.save(connection, replace(mapping, last_modified=mapping.last_modified - by))
 
-    server.run(server.services.catalogue.change_triggers(work))
+    server.run(server.services.catalogue.change(work))
 
 
 def refused(call: Any, **params: Any) -> tuple[int, str, str]:

@@ -40,6 +40,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "TagResource": {"Resource": ARN, "Tags": {"k": "v"}},
     "UntagResource": {"Resource": ARN, "TagKeys": ["a"]},
     "Invoke": {"FunctionName": "f", "Payload": "{}"},
+    "CreateAlias": {"FunctionName": "f", "Name": "new", "FunctionVersion": "$LATEST"},
+    "GetAlias": {"FunctionName": "f", "Name": "live"},
+    "UpdateAlias": {"FunctionName": "f", "Name": "live", "Description": "changed"},
+    "DeleteAlias": {"FunctionName": "f", "Name": "live"},
     "CreateEventSourceMapping": {
         "FunctionName": "f", "EventSourceArn": HOME.queue("missing"), "Enabled": False
     },
@@ -132,6 +136,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         assert created.status_code == 201, created.text
         assert ask(client, OPERATIONS["PutFunctionEventInvokeConfig"], GOOD["PutFunctionEventInvokeConfig"]).is_success
         assert ask(client, OPERATIONS["TagResource"], {"Resource": ARN, "Tags": {"a": "1"}}).is_success
+        alias = {"FunctionName": "f", "Name": "live", "FunctionVersion": "$LATEST"}
+        assert ask(client, OPERATIONS["CreateAlias"], alias).status_code == 201
         yield running
 
 
@@ -169,6 +175,8 @@ def state(client: httpx.Client) -> Any:
         for path in (
             "/2015-03-31/functions",
             "/2015-03-31/functions/f",
+            "/2015-03-31/functions/f/versions",
+            "/2015-03-31/functions/f/aliases",
             "/2019-09-25/functions/f/event-invoke-config",
             "/2019-09-30/functions/f/concurrency",
             f"/2017-03-31/tags/{quote(ARN, safe='')}",
@@ -201,7 +209,14 @@ def test_a_request_made_wrong_is_a_modelled_4xx_and_changes_nothing(
 
 def test_the_cases_are_many_and_the_good_requests_are_good(client: httpx.Client) -> None:
     assert len(CASES) > 300
-    for name in ("UpdateFunctionEventInvokeConfig", "ListTags", "GetAccountSettings", "ListFunctions", "Invoke"):
+    for name in (
+        "UpdateFunctionEventInvokeConfig",
+        "ListTags",
+        "GetAccountSettings",
+        "ListFunctions",
+        "Invoke",
+        "UpdateAlias",
+    ):
         answer = ask(client, OPERATIONS[name], GOOD[name])
         assert answer.is_success, f"{name}: {answer.text}"
 
@@ -216,7 +231,6 @@ def test_the_cases_are_many_and_the_good_requests_are_good(client: httpx.Client)
         ({"ImageConfig": {"Command": ["x"]}}, "ImageConfig"),
         ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart"),
         ({"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}, "KMSKeyArn"),
-        ({"Publish": True}, "Publish"),
         ({"PackageType": "Image"}, "PackageType"),
         ({"TracingConfig": {"Mode": "Active"}}, "TracingConfig"),
         ({"Code": {"S3Bucket": "bucket", "S3Key": "key"}}, "Code.S3Bucket"),

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from fnrunner.api.app import create_app
-from fnrunner.api.services import Health, Problem
+from fnrunner.api.services import Health
+from fnrunner.model.problem import Code, Problem
 from fnrunner.store.errors import StoreUnavailable
 from tests.api_server import CODE, HOME, ROLE, ApiServer, services_in
 
@@ -118,14 +119,17 @@ async def test_what_is_not_ready_says_what_is_wrong(tmp_path: Path) -> None:
     async with services_in(tmp_path) as services:
 
         async def health() -> Health:
-            return Health(True, False, ("worker",), (Problem("broker", "it is away", "start it"),))
+            return Health(
+                True, False, ("worker",), (Problem("broker", "it is away", "start it", Code.BROKER_DISCONNECTED),)
+            )
 
         app = create_app(replace(services, health=health))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             assert (await client.get("/healthz")).status_code == 200
             answer = await client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["problems"] == [{"part": "broker", "message": "it is away", "remedy": "start it"}]
+    told = {"code": "broker-disconnected", "part": "broker", "message": "it is away", "remedy": "start it"}
+    assert answer.json()["problems"] == [told]
 
 
 async def test_what_nobody_expected_is_a_500_that_tells_nothing(

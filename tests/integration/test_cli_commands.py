@@ -163,11 +163,60 @@ def test_wrong_usage_is_exit_status_2(cli: Command, arguments: tuple[str, ...]) 
     assert cli(*arguments)[0] == 2
 
 
+def test_versions_are_published_named_and_removed(cli: Command, deployed: str, tmp_path: Path) -> None:
+    assert cli("functions", "aliases", "hello")[1].startswith(
+        "There are no aliases yet. `fnrunner functions alias NAME"
+    )
+    assert cli("functions", "publish", "hello", "--description", "first")[1] == "hello has version 1.\n"
+    assert document(cli("functions", "publish", "hello", "--json"))["Version"] == "1", "nothing has changed"
+    (tmp_path / "hello" / "app.py").write_text("def handler(event, context): return 2\n")
+    assert cli("deploy", str(tmp_path / "hello"))[0] == 0
+    assert document(cli("functions", "publish", "hello", "--json"))["Version"] == "2"
+    assert (
+        cli("functions", "alias", "hello", "live", "1", "--description", "users")[1] == "live of hello is version 1.\n"
+    )
+    moved = cli("functions", "alias", "hello", "live", "2", "--also", "1=0.25")
+    assert moved[1] == "live of hello is version 2 (75 %), version 1 (25 %).\n"
+    [alias] = document(cli("functions", "aliases", "hello", "--json"))["Aliases"]
+    assert (alias["Name"], alias["FunctionVersion"], alias["Description"]) == ("live", "2", "users")
+    assert "live   version 2 (75 %), version 1 (25 %)  users" in cli("functions", "aliases", "hello")[1]
+    assert [v["Version"] for v in document(cli("functions", "versions", "hello", "--json"))["Versions"]] == [
+        "$LATEST", "1", "2",
+    ]  # fmt: skip
+    table = cli("functions", "versions", "hello")[1].splitlines()
+    assert [line.split()[:2] for line in table[1:]] == [["$LATEST", "-"], ["1", "live"], ["2", "live"]]
+    shown = cli("functions", "show", "hello:live")[1]
+    assert "FunctionArn:             arn:aws:lambda:us-east-1:000000000000:function:hello:live" in shown
+    assert "Versions:                1, 2" in shown
+    assert "Alias:                   live: version 2 (75 %), version 1 (25 %)" in shown
+    status, _, err = cli("functions", "rm", "hello:1", "--yes")
+    assert (status, "the following aliases reference it: [live]" in err) == (4, True)
+    assert document(cli("functions", "unalias", "hello", "live", "--json")) == {"removed": "live"}
+    assert cli("functions", "unalias", "hello", "live")[0] == 4
+    assert cli("functions", "rm", "hello:1", "--yes")[1] == "Removed hello:1.\n"
+    assert document(cli("functions", "show", "hello", "--json"))["Versions"] == ["2"]
+
+
+@pytest.mark.parametrize("also", ["2", "=0.5", "2=much", "2=1.5", "2=nan"])
+def test_a_weight_that_is_none_is_wrong_usage(cli: Command, also: str) -> None:
+    status, _, err = cli("functions", "alias", "f", "live", "1", "--also", also)
+    assert (status, "It has the form VERSION=WEIGHT: 2=0.1" in err) == (2, True)
+
+
+def test_a_qualifier_is_invoked(cli: Command, deployed: str, server: ApiServer) -> None:
+    cli("functions", "publish", "hello")
+    assert cli("invoke", "hello", "--qualifier", "1")[0] == 0
+    assert server.front.asked[-1]["ref"].qualifier == "1"
+    status, _, err = cli("invoke", "hello", "--qualifier", "prod")
+    assert (status, "Function not found: arn:aws:lambda:us-east-1:000000000000:function:hello:prod" in err) == (4, True)
+
+
 def test_functions_are_listed_shown_and_removed(cli: Command, deployed: str) -> None:
     assert [one["FunctionName"] for one in document(cli("functions", "ls", "--json"))["Functions"]] == ["hello"]
     assert "hello  python3" in cli("functions", "ls")[1]
     shown = document(cli("functions", "show", deployed, "--json"))
     assert (shown["EventInvokeConfig"], shown["Notifications"]) == (None, [])
+    assert (shown["Versions"], shown["Aliases"]) == ([], [])
     assert "Handler:                 app.handler" in cli("functions", "show", deployed)[1]
     status, _, err = cli("functions", "rm", deployed)
     assert (status, "Say --yes" in err) == (1, True)

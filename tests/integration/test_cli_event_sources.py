@@ -86,7 +86,7 @@ def mapping(cli: Command, server: ApiServer, stream: str) -> Iterator[str]:
 
     catalogue = server.services.catalogue
     for left in server.run(catalogue.list_triggers(EventSourceMapping)):
-        server.run(catalogue.change_triggers(lambda c, u=left.uuid: triggers.remove(c, EventSourceMapping, u)))
+        server.run(catalogue.change(lambda c, u=left.uuid: triggers.remove(c, EventSourceMapping, u)))
 
 
 def test_a_mapping_is_created_with_every_option_and_listed(cli: Command, mapping: str) -> None:

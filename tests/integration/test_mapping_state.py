@@ -43,7 +43,7 @@ async def states(catalogue: Catalogue, claims: StoredClaims) -> AsyncIterator[Ma
 
 
 async def put(catalogue: Catalogue, mapping: EventSourceMapping) -> None:
-    await catalogue.change_triggers(lambda connection: triggers.save(connection, mapping))
+    await catalogue.change(lambda connection: triggers.save(connection, mapping))
 
 
 async def test_the_revision_and_the_state_are_told(states: MappingStates, claims: StoredClaims) -> None:

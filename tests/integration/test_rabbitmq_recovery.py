@@ -293,7 +293,7 @@ async def test_a_permit_held_for_long_is_renewed_and_nobody_else_gets_it(
 ) -> None:
     other = RabbitMQBroker(private_rabbitmq.url, delays=DELAYS)
     await other.start()
-    permits = Permits("f", broker._consuming, broker, renew_after=timedelta(milliseconds=100))
+    permits = Permits("f", broker._consuming, broker._publishing, broker, renew_after=timedelta(milliseconds=100))
     await permits.resize(2)
     held = [await permits.acquire(timedelta(seconds=5)) for _ in range(2)]
     since = [permit.since for permit in held if permit is not None]

@@ -18,12 +18,12 @@ import pytest
 from fnrunner.model.invocation import Succeeded
 from fnrunner.runtimes.python import PythonRuntime
 from fnrunner.runtimes.runtime import RuntimeUnavailable
-from fnrunner.sandbox import process_tree
+from fnrunner.sandbox import cgroups, process_tree
 from fnrunner.sandbox.ownership import MARKER
 from fnrunner.sandbox.process import ProcessSandbox
 from fnrunner.sandbox.sandbox import Command, Limits, SandboxUnavailable
 from fnrunner.worker.environment import Environment, EnvironmentState
-from tests.integration.environment_kit import Kit, full_sandbox, invocation, kit, make_spec
+from tests.integration.environment_kit import Kit, full_sandbox, invocation, kit, make_spec, processes_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -54,7 +54,8 @@ async def answer(environment: Environment, event: object = None) -> object:
 async def test_the_report_names_a_mechanism_or_a_gap_for_everything(made: Kit) -> None:
     report = made.sandbox.describe()
     assert report.memory == ("cgroup" if report.cgroup_version else "RLIMIT_DATA and polling")
-    assert len(report.gaps) == (not report.cgroup_version) + (not report.mount_namespace)
+    assert report.cpu in ("cgroup weight", "nice")
+    assert len(report.gaps) == (not report.cgroup_version) + (report.cpu == "nice") + (not report.mount_namespace)
 
 
 async def test_tmp_is_private_lasts_and_vanishes(made: Kit) -> None:
@@ -114,6 +115,70 @@ async def test_limits_are_set(made: Kit) -> None:
         ephemeral_storage_mb=600,
     )
     assert await answer(environment) == [1024, 0, 8 << 20, 600 << 20]
+
+
+async def test_environments_weigh_by_memory_and_all_of_them_together_a_bounded_share(full: Kit) -> None:
+    if full.sandbox.describe().cpu != "cgroup weight":
+        pytest.skip("this host permits no cpu cgroup")
+    source = "def handler(event, context): pass"
+    small, large = await full.started(source), await full.started(source, memory_mb=1024)
+    groups = [group_of(processes_of(environment)[0]) for environment in (small, large)]
+    assert [weight_of(group) for group in groups] == [1024, 8192]
+    assert groups[0].parent == groups[1].parent
+    assert weight_of(groups[0].parent) == 2048 * (os.cpu_count() or 1)
+    await small.stop()
+    assert groups[1].parent.exists()
+    await large.stop()
+    assert not groups[1].parent.exists(), "the group around them goes with the last one"
+
+
+def group_of(pid: int) -> Path:
+    """Where the process's share of the processor is set."""
+    paths = cgroups.parse_membership(Path(f"/proc/{pid}/cgroup").read_text())
+    if "cpu" in paths:
+        return cgroups.MOUNT / "cpu" / paths["cpu"].lstrip("/")
+    return cgroups.MOUNT / paths[""].lstrip("/")
+
+
+def weight_of(group: Path) -> int:
+    """In version 1's units."""
+    shares = group / "cpu.shares"
+    return int(shares.read_text()) if shares.exists() else int((group / "cpu.weight").read_text()) * 1024 // 100
+
+
+async def test_a_limit_of_the_processor_holds_once_the_function_is_initialised(tmp_path: Path) -> None:
+    async with kit("full", tmp_path) as full:
+        if full.sandbox.describe().cpu != "cgroup weight":
+            pytest.skip("this host permits no cpu cgroup")
+        full.sandbox._cpu_limit = True
+        assert full.sandbox.describe().cpu == "cgroup limit"
+        environment = await full.started(
+            """
+            import time
+            def handler(event, context):
+                started, used = time.monotonic(), time.process_time()
+                while time.monotonic() < started + 1:
+                    pass
+                return time.process_time() - used
+            """,
+            memory_mb=177,
+        )
+        used_s = await answer(environment)
+        assert isinstance(used_s, float)
+        assert used_s < 0.3, "a tenth of a processor, and what was left of a period"
+
+
+def test_a_limit_that_the_host_cannot_keep_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "discover", lambda: None)
+    with pytest.raises(SandboxUnavailable, match="FNRUNNER_CPU_LIMIT=on needs a writable cgroup"):
+        ProcessSandbox.on_this_host(tmp_path / "sandbox", cpu_limit=True)
+    assert ProcessSandbox.on_this_host(tmp_path / "sandbox").describe().cpu == "nice"
+
+
+async def test_without_a_group_functions_are_less_urgent_than_the_worker(tmp_path: Path) -> None:
+    async with kit("bare", tmp_path) as bare:
+        environment = await bare.started("import os\ndef handler(event, context): return os.nice(0)")
+        assert await answer(environment) == os.nice(0) + 5
 
 
 async def test_a_function_holds_no_file_of_the_worker(made: Kit) -> None:

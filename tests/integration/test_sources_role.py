@@ -198,7 +198,7 @@ async def test_a_mapping_is_said_to_be_enabled_only_when_its_poller_works(
         for each in (mapping, gone):
             triggers.save(connection, each)
 
-    await catalogue.change_triggers(save)
+    await catalogue.change(save)
     await role.start()
     async with asyncio.timeout(30):
         while "v" in catalogue.snapshot.of_type(EventSourceMapping):  # so what is to be told has been told

@@ -118,3 +118,20 @@ def test_any_text_is_read_or_refused_with_a_reason(environ: dict[str, str]) -> N
         Settings.read(environ)
     except SettingsError as error:
         assert all(problem.startswith("FNRUNNER_") for problem in error.problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("FNRUNNER_ACCOUNT_CONCURRENCY", ("100", "5000"), ("99", "0", "x")),
+        ("FNRUNNER_SCALING_RATE", ("1",), ("0", "-1")),
+    ],
+)
+def test_limits_of_the_account_have_a_floor(name: str, good: tuple[str, ...], bad: tuple[str, ...]) -> None:
+    field = name.removeprefix("FNRUNNER_").lower()
+    assert getattr(Settings.read({}), field) == 1000
+    for text in good:
+        assert getattr(Settings.read({name: text}), field) == int(text)
+    for text in bad:
+        with pytest.raises(SettingsError, match=name):
+            Settings.read({name: text})

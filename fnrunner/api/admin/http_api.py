@@ -53,15 +53,13 @@ async def put(ask: Ask) -> Response:
     only(document, "stage", "cors", "routes")
     routes = _routes(_name(ask), document)
     home = ask.services.home
-    await ask.services.catalogue.change_triggers(
-        lambda connection: http_route.replace_api(connection, home, _name(ask), routes)
-    )
+    await ask.services.catalogue.change(lambda connection: http_route.replace_api(connection, home, _name(ask), routes))
     return answer(_described(ask, routes))
 
 
 async def remove(ask: Ask) -> Response:
     name = _name(ask)
-    await ask.services.catalogue.change_triggers(lambda connection: http_route.remove_api(connection, name))
+    await ask.services.catalogue.change(lambda connection: http_route.remove_api(connection, name))
     return Response(status_code=204)
 
 
@@ -80,7 +78,7 @@ def _routes(api: str, document: dict[str, Any]) -> list[HttpRoute]:
 def _route(api: str, stage: str, rules: Cors | None, item: Any, index: int) -> HttpRoute:
     if not isinstance(item, dict):
         raise InvalidRequestContent(f"routes[{index}] takes an object")
-    only(item, "method", "path", "function", "timeout_ms")
+    only(item, "method", "path", "function", "qualifier", "timeout_ms")
     method = field(item, "method", str, "a text", "").upper()
     path = field(item, "path", str, "a text", "")
     if path in ("", "$default"):
@@ -90,7 +88,8 @@ def _route(api: str, stage: str, rules: Cors | None, item: Any, index: int) -> H
         timeout = timedelta(milliseconds=min(field(item, "timeout_ms", int, "a whole number"), 10**9))
     return HttpRoute(
         api=api, function=field(item, "function", str, "a function's name"), method=method or ("ANY" if path else ""),
-        path=path, stage=stage, cors=rules, timeout=timeout,
+        path=path, qualifier=field(item, "qualifier", str, "a version or alias", ""), stage=stage, cors=rules,
+        timeout=timeout,
     )  # fmt: skip
 
 
@@ -134,6 +133,8 @@ def _route_document(route: HttpRoute) -> dict[str, Any]:
     document: dict[str, Any] = {
         "route_key": route.route_key, "method": route.method, "path": route.path, "function": route.function,
     }  # fmt: skip
+    if route.qualifier:
+        document["qualifier"] = route.qualifier
     if route.timeout is not None:
         document["timeout_ms"] = round(route.timeout.total_seconds() * 1000)
     return document

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, field, only
 from fnrunner.api.errors import InvalidParameter, InvalidRequestContent
-from fnrunner.api.reference import derive, existing_qualifier
+from fnrunner.api.reference import derive
 from fnrunner.catalogue import schedule as rules
 from fnrunner.catalogue import triggers
 from fnrunner.catalogue.errors import NotFound
@@ -60,7 +60,7 @@ async def _put(ask: Ask, name: str, document: dict[str, Any], *, new: bool) -> R
     schedule = _read(ask, name, document)
     rules.check(schedule)
     home = ask.services.home
-    saved = await ask.services.catalogue.change_triggers(lambda c: rules.put(c, schedule, home, new=new))
+    saved = await ask.services.catalogue.change(lambda c: rules.put(c, schedule, home, new=new))
     return answer(_described(ask, saved))
 
 
@@ -68,13 +68,13 @@ async def enable(ask: Ask) -> Response:
     document = await ask.document()
     only(document, "enabled")
     enabled, name = field(document, "enabled", bool, "true or false"), (await _existing(ask)).name
-    saved = await ask.services.catalogue.change_triggers(lambda c: rules.enable(c, name, enabled))
+    saved = await ask.services.catalogue.change(lambda c: rules.enable(c, name, enabled))
     return answer(_described(ask, saved))
 
 
 async def remove(ask: Ask) -> Response:
     name = (await _existing(ask)).name
-    await ask.services.catalogue.change_triggers(lambda c: triggers.remove(c, Schedule, name))
+    await ask.services.catalogue.change(lambda c: triggers.remove(c, Schedule, name))
     return Response(status_code=204)
 
 
@@ -91,7 +91,7 @@ def _read(ask: Ask, name: str, document: Mapping[str, Any]) -> Schedule:
     home = ask.services.home
     given = field(document, "function", str, "a function's name or ARN")
     qualifier = field(document, "qualifier", str, "a string", "")
-    ref = existing_qualifier(derive({"FunctionName": given, "Qualifier": qualifier}, home), home)
+    ref = derive({"FunctionName": given, "Qualifier": qualifier}, home)
     window = field(document, "flexible_window_s", (int, float), "a number of seconds", 0)
     if not 0 <= window <= 86_400:
         raise InvalidRequestContent("flexible_window_s takes a number of seconds from 0 to 86400")

@@ -21,7 +21,7 @@ from fnrunner.api.admin import created
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, field, only
 from fnrunner.api.admin.header import check_headers
 from fnrunner.api.errors import InvalidParameter, InvalidRequestContent, ResourceNotFound
-from fnrunner.api.reference import derive, existing_qualifier
+from fnrunner.api.reference import derive
 from fnrunner.catalogue import subscription as rules
 from fnrunner.catalogue import triggers
 from fnrunner.catalogue.errors import NotFound
@@ -52,7 +52,7 @@ async def every(ask: Ask) -> Response:
 async def remove(ask: Ask) -> Response:
     """With its subscriptions."""
     name = created.checked_name(ask.path("name"))
-    gone = await ask.services.catalogue.change_triggers(lambda c: rules.remove_of_topic(c, name))
+    gone = await ask.services.catalogue.change(lambda c: rules.remove_of_topic(c, name))
     known = await created.find(ask.services.store, name)
     if known is None and not gone:
         raise ResourceNotFound(f"There is no topic {name}. `fnrunner topic ls` lists them.")
@@ -116,7 +116,7 @@ async def subscribe(ask: Ask) -> Response:
         # somebody else's exchange is as good; where there is none, it is made
         await ask.services.broker.declare(Topology(exchanges=(_exchange(topic),)))
     home = ask.services.home
-    await ask.services.catalogue.change_triggers(lambda c: rules.put(c, subscription, home))
+    await ask.services.catalogue.change(lambda c: rules.put(c, subscription, home))
     return answer(_shown(ask, subscription))
 
 
@@ -124,7 +124,7 @@ def _read(ask: Ask, topic: str, document: dict[str, Any]) -> TopicSubscription:
     home = ask.services.home
     given = field(document, "function", str, "a function's name or ARN")
     qualifier = field(document, "qualifier", str, "a string", "")
-    ref = existing_qualifier(derive({"FunctionName": given, "Qualifier": qualifier}, home), home)
+    ref = derive({"FunctionName": given, "Qualifier": qualifier}, home)
     policy = document.get("filter_policy") or ""
     if isinstance(policy, Mapping):
         policy = json.dumps(policy, separators=(",", ":"))
@@ -141,7 +141,7 @@ def _read(ask: Ask, topic: str, document: dict[str, Any]) -> TopicSubscription:
 async def unsubscribe(ask: Ask) -> Response:
     key = ask.path("id")
     try:
-        await ask.services.catalogue.change_triggers(lambda c: triggers.remove(c, TopicSubscription, key))
+        await ask.services.catalogue.change(lambda c: triggers.remove(c, TopicSubscription, key))
     except NotFound as error:
         raise ResourceNotFound(f"There is no subscription {key}. `fnrunner topic ls --json` lists them.") from error
     return Response(status_code=204)

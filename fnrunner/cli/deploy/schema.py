@@ -173,7 +173,7 @@ SHARED: dict[str, Reader] = {
     ),
     "MemorySize": whole(*limits.MEMORY_MB),
     "PackageType": one_of("Zip"),
-    "ReservedConcurrentExecutions": whole(0, limits.ACCOUNT_CONCURRENCY - limits.UNRESERVED_MINIMUM),
+    "ReservedConcurrentExecutions": whole(0, limits.MOST_ACCOUNT_CONCURRENCY - limits.UNRESERVED_MINIMUM),
     "Role": arn_of("iam"),
     "Runtime": runtime,
     "Tags": texts(r".{1,128}", takes="at most 128 characters"),

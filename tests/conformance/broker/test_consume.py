@@ -373,6 +373,18 @@ async def test_depth_counts_what_is_ready_and_who_consumes(broker: Broker, eithe
     assert depth.unsettled in (None, 1)
 
 
+async def test_the_depths_of_many_queues_leave_out_those_that_do_not_exist(
+    broker: Broker, declare: Declare, name: str
+) -> None:
+    await declare(*(Queue(f"{name}-{n}", QueueKind.CLASSIC) for n in range(3)))
+    await fill(broker, f"{name}-1", 2)
+    await until_ready(broker, f"{name}-1", 2)
+    asked = [f"{name}-0", f"{name}-missing", f"{name}-1", f"{name}-2", f"{name}-gone"]
+    found = await broker.depths(asked)
+    assert {queue: depth.ready for queue, depth in found.items()} == {f"{name}-0": 0, f"{name}-1": 2, f"{name}-2": 0}
+    assert await broker.depths([]) == {}
+
+
 async def test_purge_drops_what_is_ready_and_says_how_many(broker: Broker, either_queue: str) -> None:
     await fill(broker, either_queue, 4)
     held = await broker.get(either_queue)

@@ -191,3 +191,51 @@ async def test_permits_of_different_names_do_not_count_together(broker: Broker, 
     await take(one, 1)
     await take(two, 1)
     assert await one.acquire(NOW) is None
+
+
+async def test_of_two_totals_the_later_generation_counts(
+    broker: Broker, broker_factory: BrokerFactory, name: str
+) -> None:
+    permits, others = broker.permits(name), (await broker_factory.another()).permits(name)
+    await permits.resize(1, 7)
+    await others.resize(3, 6)
+    await take(others, 1)
+    assert await permits.acquire(A_MOMENT) is None
+    await others.resize(2, 8)
+    await take(permits, 1)
+    assert await others.acquire(A_MOMENT) is None
+
+
+async def test_of_those_who_wait_the_urgent_ones_come_first(
+    broker: Broker, broker_factory: BrokerFactory, name: str
+) -> None:
+    permits, others = broker.permits(name), (await broker_factory.another()).permits(name)
+    await permits.resize(1)
+    (held,) = await take(permits, 1)
+    patient = asyncio.ensure_future(permits.acquire(PATIENCE))
+    await asyncio.sleep(0.2)
+    urgent = asyncio.ensure_future(others.acquire(PATIENCE, urgent=True))
+    await asyncio.sleep(0.2)
+    await held.release()
+    first = await urgent
+    assert first is not None
+    assert not patient.done()
+    await first.release()
+    assert await patient is not None
+
+
+async def test_a_client_that_closes_loses_what_it_holds_and_says_so(
+    broker: Broker, broker_factory: BrokerFactory, name: str
+) -> None:
+    other = await broker_factory.another()
+    await broker.permits(name).resize(1)
+    await other.permits(name).resize(1)
+    (held,) = await take(other.permits(name), 1)
+    assert not held.lost.is_set()
+    await other.close()
+    assert held.lost.is_set()
+    assert not held.valid
+    await held.release()
+    (again,) = await take(broker.permits(name), 1)
+    await again.release()
+    assert not again.lost.is_set()

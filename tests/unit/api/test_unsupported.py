@@ -24,7 +24,6 @@ SUPPORTS = {route.operation: route.supports for route in ROUTES}
         ({"Code": {"ImageUri": "image"}}, "Code.ImageUri"),
         ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart"),
         ({"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}, "KMSKeyArn"),
-        ({"Publish": True}, "Publish"),
         ({"PackageType": "Image"}, "PackageType"),
         ({"TracingConfig": {"Mode": "Active"}}, "TracingConfig"),
         ({"DurableConfig": {"RetentionPeriodInDays": 1}}, "DurableConfig"),
@@ -43,7 +42,8 @@ def test_a_parameter_without_effect_is_named(params: dict[str, Any], name: str) 
     [
         {"Layers": []}, {"VpcConfig": {"SubnetIds": [], "SecurityGroupIds": []}}, {"VpcConfig": {}}, {"KMSKeyArn": ""},
         {"FileSystemConfigs": []}, {"SnapStart": {"ApplyOn": "None"}}, {"TracingConfig": {"Mode": "PassThrough"}},
-        {"Publish": False}, {"PackageType": "Zip"}, {"LoggingConfig": {"LogFormat": "JSON"}}, {"Code": {"ZipFile": b"z"}},
+        {"Publish": False}, {"Publish": True}, {"PackageType": "Zip"}, {"LoggingConfig": {"LogFormat": "JSON"}},
+        {"Code": {"ZipFile": b"z"}},
     ],
 )  # fmt: skip
 def test_what_means_off_and_what_works_is_accepted(params: dict[str, Any]) -> None:
@@ -51,4 +51,6 @@ def test_what_means_off_and_what_works_is_accepted(params: dict[str, Any]) -> No
 
 
 def test_an_operation_is_named_too() -> None:
-    assert str(refuse_operation("PublishVersion", "1.2")) == "fnrunner 1.2 does not support PublishVersion yet."
+    assert str(refuse_operation("PutFunctionRecursionConfig", "1.2")) == (
+        "fnrunner 1.2 does not support PutFunctionRecursionConfig yet."
+    )

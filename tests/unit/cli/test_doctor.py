@@ -54,6 +54,24 @@ def test_each_gap_and_fault_has_a_remedy(more: dict[str, Any], part: str, verdic
     assert any(finding.verdict is not Verdict.OK for finding in findings)
 
 
+def test_problems_carry_their_codes_and_those_of_other_processes_their_names() -> None:
+    blocked = {"part": "broker", "message": "blocked", "remedy": "free memory", "code": "broker-blocked"}
+    lost = {"part": "worker", "message": "nothing comes", "remedy": "restart", "code": "connected-but-not-consuming"}
+    processes = [
+        {"id": "w1", "roles": ["worker"], "state": "working", "problems": [lost]},
+        {"id": "w2", "roles": ["worker"], "state": "silent", "problems": [lost]},
+    ]
+    found = list(told(status(health={"roles": [], "problems": [blocked]}, processes=processes)))
+    codes = {finding.code: finding.detail for finding in found if finding.verdict is Verdict.FAULT}
+    assert codes == {"broker-blocked": "blocked", "connected-but-not-consuming": "w1: nothing comes"}
+
+
+def test_a_broker_that_is_not_connected_is_a_fault_and_a_draining_worker_is_none() -> None:
+    away = {"kind": "rabbitmq", "state": "blocked", "reason": "low on memory"}
+    assert verdicts(status(broker=away))["broker"] == "fault"
+    assert verdicts(status(workers=[WORKER, {**WORKER, "state": "draining"}]))["worker"] == "gap"
+
+
 def test_few_open_files_are_a_gap() -> None:
     assert open_files(1024).verdict is Verdict.GAP
     assert open_files(65_536).verdict is Verdict.OK

@@ -16,9 +16,11 @@ functions = st.sampled_from(FUNCTIONS)
 class AnySequenceOfCalls(RuleBasedStateMachine):
     """A model of callers against Slots: every ticket is granted once, refused once or withdrawn once."""
 
+    newcomers = 0
+
     def __init__(self) -> None:
         super().__init__()
-        self.slots = Slots(capacity=2, caps={"b": 1})
+        self.slots = Slots(capacity=2, caps={"b": 1}, newcomers=self.newcomers)
         self.running: dict[str, int] = dict.fromkeys(FUNCTIONS, 0)
         self.line: dict[str, list[int]] = {f: [] for f in FUNCTIONS}
         self.overtaken: dict[int, int] = {}
@@ -31,9 +33,9 @@ class AnySequenceOfCalls(RuleBasedStateMachine):
             self.line[function].pop(0)
             self.running[function] += 1
             assert self.running[function] <= (
-                cap if (cap := self.slots.cap_of(function)) is not None else self.slots.capacity
+                cap if (cap := self.slots.cap_of(function)) is not None else max(self.slots.capacity, self.newcomers)
             )
-            assert sum(self.running.values()) <= self.slots.capacity
+            assert sum(self.running.values()) <= self.slots.capacity + self.newcomers
             del self.overtaken[ticket]
             for other in FUNCTIONS:
                 if other != function and self.line[other] and self.slots.shortage(other) is not Shortage.CAP:
@@ -102,6 +104,27 @@ class AnySequenceOfCalls(RuleBasedStateMachine):
 
 AnySequenceOfCalls.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestAnySequenceOfCalls = AnySequenceOfCalls.TestCase
+
+
+class AnySequenceOfCallsWithRoomForNewcomers(AnySequenceOfCalls):
+    newcomers = 1
+
+
+AnySequenceOfCallsWithRoomForNewcomers.TestCase.settings = AnySequenceOfCalls.TestCase.settings
+TestAnySequenceOfCallsWithRoomForNewcomers = AnySequenceOfCallsWithRoomForNewcomers.TestCase
+
+
+def test_a_function_that_fills_the_process_leaves_room_for_another_to_begin() -> None:
+    slots = Slots(capacity=16, newcomers=2)
+    assert [slots.take("long") for _ in range(18)] == [True] * 16 + [False] * 2
+    slots.wait("long", 1)
+    assert [slots.take("quick") for _ in range(3)] == [True, True, False]
+    assert slots.shortage("quick") is Shortage.CAPACITY
+    slots.wait("quick", 2)
+    assert slots.give_back("quick") == (2,), "the room beyond the capacity does not go to the one that fills it"
+    assert slots.give_back("long") == ()
+    assert slots.give_back("quick") == ()
+    assert slots.give_back("quick") == (1,)
 
 
 def test_turns_go_round_the_functions_when_a_slot_frees() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -173,8 +174,48 @@ async def test_notes_are_written_without_anybody_waiting_and_with_close_at_the_l
 async def test_notes_beyond_the_bound_are_dropped_and_counted() -> None:
     ledger = make(ScriptedStore(), max_notes=2)
     for number in range(5):
-        ledger.note_log(chunk(number))
+        ledger.note_log(replace(chunk(number), function=f"f{number}"))
     assert (ledger.health.notes, ledger.health.dropped_notes) == (2, 3)
+
+
+async def test_a_function_that_floods_its_log_leaves_the_others_room() -> None:
+    ledger = make(ScriptedStore(), max_notes=8)
+    kept = []
+    for function in ("flood", "f", "g"):
+        before = ledger.health.notes
+        for number in range(100):
+            ledger.note_log(replace(chunk(number), function=function))
+        kept.append(ledger.health.notes - before)
+    assert kept == [4, 2, 2]
+    assert ledger.health.dropped_notes == 292
+
+
+async def test_what_was_written_counts_no_more() -> None:
+    store = ScriptedStore()
+    ledger = make(store, max_notes=4)
+    await ledger.start()
+    for number in range(20):
+        ledger.note_log(chunk(2 * number))
+        await ledger.attempted(attempt(2 * number + 1))
+    await ledger.close()
+    assert ledger.health.dropped_notes == 0
+    assert len(store.ids) == 40
+
+
+async def test_who_waits_for_a_commit_does_not_wait_for_all_of_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "BATCH_NOTE_BYTES", 25)
+    store = ScriptedStore()
+    ledger = make(store)
+    for number in range(5):
+        ledger.note_log(chunk(number, "x" * 10))
+    ledger.note_log(chunk(5, "x" * 1000))
+    waiting = asyncio.create_task(ledger.attempted(attempt(6)))
+    await asyncio.sleep(0)
+    await ledger.start()
+    await waiting
+    assert [row["event_id"] for row in store.commits[0]] == ["e6", "e0", "e1"]
+    await ledger.close()
+    assert [len(commit) for commit in store.commits if commit] == [3, 2, 1, 1]
 
 
 async def test_notes_are_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:

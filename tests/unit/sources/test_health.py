@@ -10,7 +10,7 @@ from sources.source import Condition, Health
 
 def test_what_needs_a_person_is_not_ok() -> None:
     wrong = {c for c in Condition if not Health(c).ok}
-    assert wrong == {Condition.DEGRADED, Condition.LAGGING, Condition.OUTAGE, Condition.CLOSED}
+    assert wrong == {Condition.DEGRADED, Condition.LAGGING, Condition.SILENT, Condition.OUTAGE, Condition.CLOSED}
 
 
 def test_an_error_without_a_message_says_what_to_do() -> None:

@@ -3,11 +3,13 @@ from hypothesis import strategies as st
 
 from fnrunner.worker.assignment import Seat, Start, decide, expired
 
+LATEST = ("f", "$LATEST")
+
 seats = st.lists(
     st.builds(
         Seat,
         st.uuids().map(str),
-        st.sampled_from("fgh"),
+        st.tuples(st.sampled_from("fgh"), st.sampled_from(["$LATEST", "1"])),
         st.sampled_from(["k1", "k2", "k3"]),
         st.floats(0, 1000, allow_nan=False),
     ),
@@ -18,7 +20,7 @@ seats = st.lists(
 
 @given(seats, st.integers(0, 4), st.integers(1, 12))
 def test_a_start_evicts_exactly_when_there_is_no_room(idle: list[Seat], busy: int, capacity: int) -> None:
-    decision = decide("none-has-this", "f", idle, alive=len(idle) + busy, capacity=capacity)
+    decision = decide("none-has-this", LATEST, idle, alive=len(idle) + busy, capacity=capacity)
     assert isinstance(decision, Start)
     full = len(idle) + busy >= capacity
     assert bool(decision.evict) == (full and bool(idle))
@@ -26,7 +28,7 @@ def test_a_start_evicts_exactly_when_there_is_no_room(idle: list[Seat], busy: in
 
 def test_a_cold_start_says_why() -> None:
     def why(**given: object) -> str:
-        decision = decide("k2", "f", given.pop("idle", []), alive=0, capacity=9, **given)  # type: ignore[arg-type]
+        decision = decide("k2", LATEST, given.pop("idle", []), alive=0, capacity=9, **given)  # type: ignore[arg-type]
         assert isinstance(decision, Start)
         return decision.cold_reason
 
@@ -34,14 +36,19 @@ def test_a_cold_start_says_why() -> None:
     assert why(busy=1) == "scaled"
     assert why(lost="crashed") == "crashed"
     assert why(lost="recycled") == "recycled"
-    assert why(idle=[Seat("e", "f", "k1", 0.0)]) == "reload"
+    assert why(idle=[Seat("e", LATEST, "k1", 0.0)]) == "reload"
 
 
 def test_outdated_code_is_evicted_before_anything_that_may_run_again() -> None:
-    idle = [Seat("other", "g", "k9", 1.0), Seat("outdated", "f", "k1", 5.0)]
-    assert decide("k2", "f", idle, alive=2, capacity=2) == Start("outdated", "reload")
+    idle = [Seat("other", ("g", "$LATEST"), "k9", 1.0), Seat("outdated", LATEST, "k1", 5.0)]
+    assert decide("k2", LATEST, idle, alive=2, capacity=2) == Start("outdated", "reload")
+
+
+def test_another_version_of_the_function_is_not_outdated_code() -> None:
+    idle = [Seat("other", ("g", "$LATEST"), "k9", 1.0), Seat("published", ("f", "1"), "k1", 5.0)]
+    assert decide("k2", LATEST, idle, alive=2, capacity=2) == Start("other", "first")
 
 
 def test_only_what_was_unused_for_longer_than_the_timeout_expires() -> None:
-    idle = [Seat("a", "f", "k", 0.0), Seat("b", "f", "k", 95.0)]
+    idle = [Seat("a", LATEST, "k", 0.0), Seat("b", LATEST, "k", 95.0)]
     assert expired(idle, now=100.0, idle_timeout_s=10.0) == ["a"]

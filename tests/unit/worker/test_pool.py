@@ -10,9 +10,9 @@ from fnrunner.worker.environment import Environment, EnvironmentState
 from fnrunner.worker.pool import Pool
 
 
-def spec(key: str = "k", function: str = "f") -> EnvironmentSpec:
+def spec(key: str = "k", function: str = "f", version: str = "$LATEST") -> EnvironmentSpec:
     return EnvironmentSpec(
-        function, "$LATEST", "python3.11", "a.b", "/x", 128, 512, timedelta(seconds=3), key, "", "", ""
+        function, version, "python3.11", "a.b", "/x", 128, 512, timedelta(seconds=3), key, "", "", ""
     )
 
 
@@ -64,7 +64,7 @@ class Bench:
 async def test_an_environment_that_was_given_back_is_taken_again() -> None:
     bench = Bench()
     first = await bench.take()
-    bench.pool.give_back(first, "f")
+    bench.pool.give_back(first)
     assert await bench.take() is first
     assert len(bench.made) == 1
 
@@ -72,8 +72,8 @@ async def test_an_environment_that_was_given_back_is_taken_again() -> None:
 async def test_the_most_recently_used_is_taken_first_so_that_the_others_can_be_reaped() -> None:
     bench = Bench()
     first, second = await bench.take(), await bench.take()
-    bench.pool.give_back(second, "f")
-    bench.pool.give_back(first, "f")
+    bench.pool.give_back(second)
+    bench.pool.give_back(first)
     assert await bench.take() is first
     assert await bench.take() is second
     assert (await bench.take()).cold_reason == "scaled"
@@ -89,7 +89,7 @@ async def test_one_that_was_lost_is_not_kept_and_the_next_says_so() -> None:
     bench = Bench()
     first = await bench.take()
     first.state = EnvironmentState.GONE
-    bench.pool.give_back(first, "f")
+    bench.pool.give_back(first)
     assert (await bench.take()).cold_reason == "crashed"
     await bench.pool.close()
     assert first.stops == 1
@@ -98,10 +98,10 @@ async def test_one_that_was_lost_is_not_kept_and_the_next_says_so() -> None:
 async def test_changed_code_stops_idle_environments_now_and_busy_ones_afterwards() -> None:
     bench = Bench()
     idle, busy = await bench.take(), await bench.take()
-    bench.pool.give_back(idle, "f")
+    bench.pool.give_back(idle)
     bench.pool.renew("f", "k2")
     assert (await bench.take(key="k2")).cold_reason == "reload"
-    bench.pool.give_back(busy, "f")
+    bench.pool.give_back(busy)
     await bench.pool.close()
     assert (idle.stops, busy.stops) == (1, 1)
 
@@ -111,7 +111,7 @@ async def test_a_full_pool_makes_room_by_the_longest_unused() -> None:
     for n, name in enumerate("ab"):
         bench.now = float(n)
         taken = await bench.take(function=name, key=name)
-        bench.pool.give_back(taken, name)
+        bench.pool.give_back(taken)
     await bench.take(function="c", key="c")
     assert len(bench.pool) == 2
     await bench.pool.close()
@@ -121,10 +121,10 @@ async def test_a_full_pool_makes_room_by_the_longest_unused() -> None:
 async def test_what_is_unused_too_long_or_died_while_idle_is_reaped() -> None:
     bench = Bench()
     old, dead, fresh = [await bench.take() for _ in range(3)]
-    bench.pool.give_back(old, "f")
+    bench.pool.give_back(old)
     bench.now = 50.0
-    bench.pool.give_back(dead, "f")
-    bench.pool.give_back(fresh, "f")
+    bench.pool.give_back(dead)
+    bench.pool.give_back(fresh)
     dead.state = EnvironmentState.GONE
     bench.now = 70.0
     bench.pool.reap()
@@ -144,9 +144,9 @@ async def test_one_that_cannot_start_leaves_its_place_free() -> None:
 async def test_closing_stops_everything_and_twice_is_harmless() -> None:
     bench = Bench()
     idle, busy = await bench.take(), await bench.take()
-    bench.pool.give_back(idle, "f")
+    bench.pool.give_back(idle)
     await bench.pool.close()
-    bench.pool.give_back(busy, "f")
+    bench.pool.give_back(busy)
     await bench.pool.close()
     assert idle.stops == 1
     assert busy.stops >= 1
@@ -155,10 +155,49 @@ async def test_closing_stops_everything_and_twice_is_harmless() -> None:
 async def test_one_that_died_while_idle_is_not_taken() -> None:
     bench = Bench()
     first = await bench.take()
-    bench.pool.give_back(first, "f")
+    bench.pool.give_back(first)
     first.state = EnvironmentState.GONE
     second = await bench.take()
     assert second is not first
     assert second.cold_reason == "crashed"
     await bench.pool.close()
     assert first.stops == 1
+
+
+async def test_versions_of_a_function_are_kept_side_by_side() -> None:
+    bench = Bench()
+    latest, published = await bench.take(), await bench.take(key="k1", version="1")
+    assert [made.cold_reason for made in bench.made] == ["first", "first"], "neither replaces or scales the other"
+    bench.pool.give_back(latest)
+    bench.pool.give_back(published)
+    assert await bench.take(key="k1", version="1") is published
+    assert await bench.take() is latest
+    await bench.pool.close()
+
+
+async def test_new_code_of_the_unpublished_function_leaves_its_versions_alone() -> None:
+    bench = Bench()
+    latest, published = await bench.take(), await bench.take(key="k1", version="1")
+    bench.pool.give_back(latest)
+    bench.pool.give_back(published)
+    bench.pool.renew("f", "k2")
+    assert await bench.take(key="k1", version="1") is published
+    assert (await bench.take(key="k2")).cold_reason == "reload"
+    await bench.pool.close()
+    assert (latest.stops, published.stops) == (1, 1)
+
+
+async def test_a_version_retires_alone_and_a_function_with_all_its_versions() -> None:
+    bench = Bench()
+    latest, one, two = [await bench.take(key=v, version=v) for v in ("$LATEST", "1", "2")]
+    for taken in (latest, one):
+        bench.pool.give_back(taken)
+    bench.pool.retire("f", "1")
+    assert await bench.take(key="$LATEST") is latest
+    bench.pool.give_back(latest)
+    bench.pool.retire("f")
+    assert len(bench.pool) == 1, "what runs may end"
+    bench.pool.give_back(two)
+    assert len(bench.pool) == 0
+    await bench.pool.close()
+    assert [taken.stops for taken in (latest, one, two)] == [1, 1, 1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import os
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fnrunner.sandbox import cgroups, output, process_tree
-from fnrunner.sandbox.cgroups import Cgroup
+from fnrunner.sandbox.cgroups import Cgroup, Hierarchy
 from fnrunner.sandbox.output import BoundedLog
 from fnrunner.sandbox.ownership import Owner
 from fnrunner.sandbox.process_tree import Entry
@@ -95,6 +97,49 @@ def test_version_1_limits_memory_and_swap_together(tmp_path: Path) -> None:
     Cgroup(1, (memory, pids)).limit(128, 10)
     assert (memory / "memory.memsw.limit_in_bytes").read_text() == str(128 << 20)
     assert (pids / "pids.max").read_text() == "10"
+
+
+def test_version_2_makes_environments_within_one_group_that_passes_controllers_on(tmp_path: Path) -> None:
+    hierarchy = Hierarchy(2, (tmp_path,), (tmp_path,), cpu=True)
+    group = hierarchy.create("one", within="all", memory_mb=256, processes=10)
+    group.limit_cpu(Fraction(1, 4))
+    assert group.directories == (tmp_path / "all" / "one",)
+    assert (tmp_path / "all" / "cgroup.subtree_control").read_text() == "+cpu"
+    assert (tmp_path / "all" / "cpu.weight").read_text() == str(200 * (os.cpu_count() or 1))
+    assert (group.memory / "cpu.weight").read_text() == "200"
+    assert (group.memory / "cpu.max").read_text() == "25000 100000"
+    assert (group.memory / "pids.max").read_text() == "10"
+    assert group.entrances == (str(tmp_path / "all" / "one" / "cgroup.procs"),)
+
+
+def test_version_2_without_the_cpu_controller_sets_no_weight(tmp_path: Path) -> None:
+    group = Hierarchy(2, (tmp_path,), (tmp_path,)).create("one", within="all", memory_mb=256, processes=10)
+    assert (tmp_path / "all" / "cgroup.subtree_control").read_text() == "+memory +pids"
+    assert not list(tmp_path.rglob("cpu.*"))
+    assert (group.memory / "memory.max").read_text() == str(256 << 20)
+
+
+def test_version_1_weighs_and_limits_in_the_cpu_hierarchy_alone(tmp_path: Path) -> None:
+    parents = tuple(tmp_path / name for name in ("memory", "pids", "cpu"))
+    for parent in parents:
+        parent.mkdir()
+    hierarchy = Hierarchy(1, parents, parents, cpu=True)
+    group = hierarchy.create("one", within="all", memory_mb=10_240, processes=10)
+    group.limit_cpu(Fraction(2))
+    assert (tmp_path / "cpu" / "all" / "cpu.shares").read_text() == str(2048 * (os.cpu_count() or 1))
+    assert (tmp_path / "cpu" / "all" / "one" / "cpu.shares").read_text() == str(80 * 1024)
+    assert (tmp_path / "cpu" / "all" / "one" / "cpu.cfs_quota_us").read_text() == "200000"
+    assert (tmp_path / "pids" / "all" / "one" / "pids.max").read_text() == "10"
+    assert not list((tmp_path / "memory").rglob("cpu.*"))
+    assert len(group.entrances) == 3
+
+
+def test_groups_of_the_dead_are_found_before_the_group_around_them(tmp_path: Path) -> None:
+    around, within = OWNER.name("functions"), OWNER.name("e")
+    (tmp_path / around / within).mkdir(parents=True)
+    later = Owner("ffffffff", 5, 1, 1)
+    found = [group.memory.name for group in Hierarchy(2, (tmp_path,), (tmp_path,)).abandoned(later)]
+    assert found == [within, around]
 
 
 def test_a_host_without_writable_groups_has_none(tmp_path: Path) -> None:

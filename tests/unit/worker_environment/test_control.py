@@ -130,3 +130,44 @@ async def test_a_frame_that_a_bootstrap_never_sends_ends_it(ends: Ends, kind: Ki
     ends.theirs.sendall(header(kind, 1, 0, size))
     await turns()
     assert [type(error) for error in ends.lost] == [BadFrame]
+
+
+async def arrived(ends: Ends, count: int) -> None:
+    async with asyncio.timeout(20):
+        while len(ends.seen) < count:
+            await asyncio.sleep(0)
+
+
+async def test_megabytes_arrive_whole_and_what_follows_them_too(ends: Ends) -> None:
+    ends.theirs.setblocking(False)
+    payload = os.urandom(3 << 20)
+    parts = ((1, payload), (2, b"next"), (3, payload))
+    data = b"".join(header(Kind.RESULT, number, 0, len(part)) + part for number, part in parts)
+    sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(ends.theirs, data))
+    await arrived(ends, 3)
+    await sending
+    assert ends.seen == [(Kind.RESULT, number, part) for number, part in parts]
+    assert ends.lost == []
+
+
+async def test_a_large_frame_can_be_paused_in_its_middle(ends: Ends) -> None:
+    ends.theirs.setblocking(False)
+    payload = os.urandom(1 << 20)
+    data = header(Kind.RESULT, 1, 0, len(payload)) + payload
+    sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(ends.theirs, data))
+    await turns(3)
+    ends.control.pause()
+    await turns(20)
+    assert ends.seen == []
+    ends.control.resume()
+    await arrived(ends, 1)
+    await sending
+    assert ends.seen == [(Kind.RESULT, 1, payload)]
+
+
+async def test_a_process_that_ends_in_the_middle_of_a_large_frame_is_lost(ends: Ends) -> None:
+    ends.theirs.sendall(header(Kind.RESULT, 1, 0, 1 << 20) + b"x" * 100_000)
+    await turns(3)
+    ends.theirs.shutdown(socket.SHUT_RDWR)
+    await turns()
+    assert (ends.seen, ends.lost) == ([], [None])
