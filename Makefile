@@ -8,7 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 
-.PHONY: help demo test check static bench format system clean
+# Hundreds of processes start in the tests: none should compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test check static soak bench format system clean
 
 DOCTESTS := broker fnrunner/api fnrunner/auth fnrunner/catalogue fnrunner/cli fnrunner/concurrency fnrunner/delivery fnrunner/invoke fnrunner/model fnrunner/settings.py fnrunner/telemetry fnrunner/worker sources
 
@@ -34,8 +37,10 @@ demo: $(BIN)/.run ## drop files into a bucket, see a failure retried, dead-lette
 system: ## install what the tests need from the system (with apt-get and root), or say what to type
 	@bash tests/system_packages.sh
 
-# Most tests wait for servers and processes rather than for a core, so several run at once.
-PARALLEL := -n 4 --dist loadfile
+# Most tests wait for servers and processes rather than for a core, so several run at once. Those of faults run whole
+# installations and look at how fast these recover: fewer at once.
+PARALLEL := -n 5 --dist loadfile
+FAULTS := -n 2 --dist loadfile
 
 static: $(BIN)/.develop ## format, lint, strict types, architecture
 	@$(BIN)/ruff format --check --quiet .
@@ -49,7 +54,11 @@ check: static ## the part under a minute: static checks, unit tests, conformance
 
 test: $(BIN)/.develop system static ## everything
 	@$(PYTEST) -q --doctest-modules $(DOCTESTS)
-	@$(PYTEST) -q $(PARALLEL) --durations=15 tests
+	@$(PYTEST) -q $(PARALLEL) --durations=15 --ignore=tests/faults tests
+	@$(PYTEST) -q $(FAULTS) --durations=15 tests/faults
+
+soak: $(BIN)/.develop system ## strike an installation with seeded faults for an hour (SEED, MINUTES) and account for every event
+	@$(BIN)/python -m tests.faults.soak --seed $${SEED:-1} --minutes $${MINUTES:-60}
 
 bench: $(BIN)/.develop system ## print numbers beside Celery, Dramatiq, Taskiq and FastStream
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' 2> >(grep -v '^WARNING' >&2 || true)

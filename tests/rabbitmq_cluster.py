@@ -29,6 +29,7 @@ NET_TICK_S = 10
 """After about this long without a word a node counts as down. RabbitMQ's own default is 60."""
 
 JOIN_TIMEOUT_S = 90.0
+PLACED_WITHIN_S = 30.0
 
 
 class ClusterNode(RabbitMQServer):
@@ -208,9 +209,11 @@ class RabbitMQCluster:
             f"{{ok, Q}} = rabbit_amqqueue:lookup({resource}), "
             "[{leader, L}, {members, M}] = rabbit_amqqueue:info(Q, [leader, members]), [L | M]."
         )
-        told = self._asked(order)
-        if not told:
-            raise ServerFailed(f"no node knows the queue {queue}")
+        deadline = time.monotonic() + PLACED_WITHIN_S
+        while not (told := self._asked(order)):
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"no node knows the queue {queue}")
+            time.sleep(0.5)
         return [next(each for each in self.nodes if each.node == name) for name in told]
 
     def _asked(self, order: str) -> list[str]:

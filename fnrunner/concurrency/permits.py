@@ -67,6 +67,9 @@ class ConcurrencyGate(Protocol):
         ``generation`` grows with each change of any cap, so that of two processes the one that knows more is believed.
         """
 
+    async def close(self) -> None:
+        """Nobody acquires any more; leases that are out can still be released."""
+
 
 class LocalLease:
     """One slot of a :class:`LocalPermits`. ``own_version`` is set where it is one of that version's provisioned

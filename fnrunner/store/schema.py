@@ -233,8 +233,7 @@ worker = Table(
     Column("died_ms", BigInteger),
     Column("in_flight", Text, nullable=False),
     Column("share", Integer, nullable=False, server_default="0"),
-    comment="process_start: clock ticks from the boot; stopped_ms: it drained; died_ms: it was found dead, not drained; "
-    "share: its part of the account's unreserved concurrency",
+    comment="process_start: clock ticks from the boot; stopped_ms: it drained; died_ms: it was found dead, not drained",
 )
 
 provisioned_concurrency = Table(

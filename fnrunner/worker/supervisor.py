@@ -110,6 +110,7 @@ class Supervisor:
         if not await self._intake.drained(self._drain_timeout.total_seconds()):
             given_back = await self._intake.give_back()
             log.warning("%d deliveries did not end in time and were given back", given_back)
+        await self._gate.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -83,6 +83,6 @@ def test_errors_are_told_by_their_name(aws: Any) -> None:
     error = aws("invoke", "--function-name", "missing", "out.json", fails=True)
     assert "(ResourceNotFoundException)" in error
     assert "Function not found: arn:aws:lambda:us-east-1:000000000000:function:missing:$LATEST" in error
-    error = aws("publish-version", "--function-name", "missing", fails=True)
+    error = aws("list-layers", fails=True)
     assert "(InvalidParameterValueException)" in error
-    assert "fnrunner 9.9.9 does not support PublishVersion yet." in error
+    assert "fnrunner 9.9.9 does not support ListLayers yet." in error

@@ -1,6 +1,6 @@
 """Asynchronous events at a steady rate through several API processes, and what became of each.
 
-A sender whose API does not answer goes on with the next one, as a load balancer would, and sends the event again: an
+Each sender goes round the APIs, as a load balancer would, and sends an event again where one does not answer: an
 answer that never came may have been an acceptance, so an event may run twice, and ``unanswered`` says how many may.
 """
 
@@ -101,6 +101,7 @@ class SteadyLoad:
             while not self._accepted(callers[turn % len(callers)], number):
                 turn += 1
                 time.sleep(0.05)
+            turn += 1
         for caller in callers:
             caller.close()
 
