@@ -324,4 +324,11 @@ class Intake:
         answer: asyncio.Future[Delivery | None] = asyncio.get_running_loop().create_future()
         self._asked.append((Lane("", queue, 0, lambda _: None), answer))
         self._tap.send(wire.get(self._number, queue))
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            # it may have come in the moment of giving up
+            came = answer.result() if answer.done() and not answer.cancelled() and answer.exception() is None else None
+            if came is not None and came.valid:
+                came.give_back()
+            raise

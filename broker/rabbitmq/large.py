@@ -18,6 +18,7 @@ class OneAtATime:
     def __init__(self, drained: Callable[[], Awaitable[None]]) -> None:
         self._drained = drained
         self._turn = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def turn(self, size_bytes: int) -> AsyncIterator[None]:
@@ -25,9 +26,22 @@ class OneAtATime:
         if size_bytes < LARGE_BYTES:
             yield
             return
-        async with self._turn:
+        await self._turn.acquire()
+        try:
             await self._drained()
             yield
+        except BaseException:
+            self._turn.release()
+            raise
+        leaving = asyncio.create_task(self._until_it_has_left(), name="rabbitmq large message")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _until_it_has_left(self) -> None:
+        """Whoever sent it goes on at once; the next large one waits."""
+        try:
             # it is written at the end of this turn of the loop
             await asyncio.sleep(0)
             await self._drained()
+        finally:
+            self._turn.release()

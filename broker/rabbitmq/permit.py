@@ -71,7 +71,7 @@ def fence_s(heartbeat_s: float) -> float | None:
     >>> fence_s(10), fence_s(1), fence_s(0)
     (18.0, 1.0, None)
     """
-    return max(2 * heartbeat_s - FENCE_MARGIN_S, heartbeat_s) if heartbeat_s else None
+    return max(2.0 * heartbeat_s - FENCE_MARGIN_S, float(heartbeat_s)) if heartbeat_s else None
 
 
 class Permit:
@@ -144,6 +144,8 @@ class Permits:
         self._removing: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._losing: asyncio.Task[None] | None = None
+        self._exchanging: asyncio.Task[None] | None = None
+        self._shutting: asyncio.Task[None] | None = None
         self._proven = 0.0
 
     def forget(self, permit: Permit) -> None:
@@ -152,6 +154,8 @@ class Permits:
     async def close(self) -> None:
         await end(self._removing)
         await end(self._keeping)
+        await end(self._exchanging)
+        await end(self._shutting)
         if self._intake is not None:
             self._intake.close()
         self._lose_all()
@@ -192,11 +196,13 @@ class Permits:
         intake = await self._channel()
         asked = asyncio.get_running_loop().time()
         delivery = await intake.get(self._queue)
+        self._proven = max(self._proven, asked)
         if delivery is None and timeout > timedelta(0):
             delivery = await self._wait(intake, timeout.total_seconds(), URGENT if urgent else 0)
         if delivery is None:
             return None
-        self._proven = max(self._proven, asked)
+        if not delivery.valid:
+            raise Unavailable("the connection was lost in the moment when the permit came")
         permit = Permit(delivery, self)
         self._held[permit] = None
         if self._keeping is None or self._keeping.done():
@@ -245,7 +251,9 @@ class Permits:
             await whole(self._consume(intake, lane, priority))
             yield
         finally:
-            await whole(_stop(intake, lane))
+            asked = asyncio.get_running_loop().time()
+            if await whole(_stop(intake, lane)):
+                self._proven = max(self._proven, asked)
 
     async def _consume(self, intake: Intake, lane: Lane, priority: int) -> None:
         intake.lanes[lane.tag] = lane
@@ -287,6 +295,8 @@ class Permits:
             count = counted.count
             exists = count.exists if await self._is_there(session, made=count.version > 0) else 0
             if generation < count.generation:
+                if total != count.total:
+                    log.info("%s stays at %d: another process knows more of the cap", self._queue, count.total)
                 total, generation = count.total, count.generation
             if missing := max(0, total - exists):
                 exists = total
@@ -364,12 +374,15 @@ class Permits:
         """While something is held: prove that the broker hears this process, and exchange what was held long."""
         while self._held and (intake := self._intake) is not None:
             await self._prove(intake)
-            loop = asyncio.get_running_loop()
-            for permit in tuple(self._held):
-                if loop.time() - permit.since >= self._renew_after:
-                    await self._exchange(permit)
+            if self._exchanging is None or self._exchanging.done():
+                self._exchanging = asyncio.create_task(self._exchange_old(), name=f"rabbitmq renew {self._queue}")
             every = CLUSTER_PROOF_EVERY_S if self.cluster else min(PROOF_EVERY_S, (self._fence() or math.inf) / 4)
             await asyncio.sleep(min(every, self._renew_after / 2))
+
+    async def _exchange_old(self) -> None:
+        for permit in tuple(self._held):
+            if asyncio.get_running_loop().time() - permit.since >= self._renew_after:
+                await self._exchange(permit)
 
     async def _prove(self, intake: Intake) -> None:
         loop = asyncio.get_running_loop()
@@ -377,21 +390,26 @@ class Permits:
             assert self._session is not None
             if (silent := loop.time() - self._session.proven_at) > CLUSTER_FENCE_S:
                 log.error("the node has been cut off for %.0f s: what runs under permits stops", silent)
-                intake.close()
+                self._give_up(intake)
             return
         asked, fence = loop.time(), self._fence()
-        try:
-            # a probe that was sent while the process was stopped proves nothing about the time before
-            async with asyncio.timeout_at(None if fence is None else self._proven + fence):
-                await whole(flushed(intake))
-            self._proven = asked
-        except TimeoutError:
+        proof = asyncio.ensure_future(flushed(intake, 1))
+        proof.add_done_callback(_look_at)
+        # a probe that was sent while the process was stopped proves nothing about the time before
+        left = None if fence is None else max(0.0, self._proven + fence - asked)
+        await asyncio.wait((proof,), timeout=left)
+        if not proof.done():
             log.error(
                 "the broker has not answered for %.0f s: what runs under permits stops", loop.time() - self._proven
             )
-            intake.close()
-        except BrokerError:
-            log.debug("the channel of %s has gone", self._queue, exc_info=True)
+            self._give_up(intake)
+        elif proof.exception() is None:
+            self._proven = asked
+
+    def _give_up(self, intake: Intake) -> None:
+        """Everything held by this channel is lost now. Where the connection lives, the broker gets it back at once."""
+        intake.close()
+        self._shutting = asyncio.create_task(intake.shut(), name=f"rabbitmq give up {self._queue}")
 
     def _fence(self) -> float | None:
         return fence_s(self._session.heartbeat_s) if self._session is not None else None
@@ -424,11 +442,20 @@ class Permits:
             permit.exchange(given.result())
 
 
-async def _stop(intake: Intake, lane: Lane) -> None:
+async def _stop(intake: Intake, lane: Lane) -> bool:
+    """Whether the broker has answered."""
     if intake.lost.is_set():
-        return
+        return False
+    answered = True
     try:
         await intake.channel.basic_cancel(lane.tag)
     except Exception:
         log.debug("a consumer of permits ended with its channel", exc_info=True)
+        answered = False
     intake.lanes.pop(lane.tag, None)
+    return answered
+
+
+def _look_at(proof: asyncio.Future[None]) -> None:
+    if not proof.cancelled() and (error := proof.exception()) is not None:
+        log.debug("a proof ended with its channel: %s", error)

@@ -158,10 +158,10 @@ async def signal(lost: asyncio.Event, arrivals: asyncio.Queue[Delivery | None]) 
     arrivals.put_nowait(None)
 
 
-async def flushed(intake: Intake) -> None:
-    """The broker has processed everything sent on this channel before."""
+async def flushed(intake: Intake, prefetch: int = 0) -> None:
+    """The broker has processed everything sent on this channel before; the next consumer has this prefetch."""
     async with Border():
-        await intake.channel.basic_qos(prefetch_count=0)
+        await intake.channel.basic_qos(prefetch_count=prefetch)
 
 
 async def never(_: object) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from struct import Struct
 from typing import NamedTuple
 
@@ -36,6 +37,9 @@ RECOVERY_S = 15.0
 NACKS_S = 20.0
 """For how long a message is sent again that a cluster does not take: a quorum queue refuses what is on its way when it
 loses its leader, and has another when the nodes have noticed. A full queue refuses all the time."""
+
+OWN_CHANNELS = 8
+"""How many messages that were refused are sent again on channels of their own at once."""
 
 RENEWED_S = 2.0
 """RabbitMQ 3 goes on asking the lost leader on a channel that began with it: how soon a refusal needs another channel."""
@@ -188,7 +192,9 @@ class Publisher:
         self._ready = asyncio.Event()
         self._plain: tuple[Session, int] | None = None
         self._channel: AbstractChannel | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._replies: AbstractChannel | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._own_channels = asyncio.Semaphore(OWN_CHANNELS)
         self._stalls = 0
         self._recovered_at = -RECOVERY_S
         self._watcher: asyncio.Task[None] | None = None
@@ -204,7 +210,8 @@ class Publisher:
 
     async def stop(self) -> None:
         await end(self._watcher)
-        await end(self._ending)
+        for ending in tuple(self._ending):
+            await end(ending)
         await self._attachment.stop()
         if self._confirms is not None:
             self._confirms.close()
@@ -215,11 +222,13 @@ class Publisher:
             self._recovered_at = self._loop.time()
         if self._channel is not None and not self._channel.is_closed:
             # A channel that waits for a queue may take long to close: nobody needs to wait for it.
-            self._ending = asyncio.create_task(_close(self._channel), name="rabbitmq end of a channel")
+            self._end(self._channel)
         channel = self._channel = await session.channel()
         async with Border():
             await channel.confirm_delivery()
-        replies = await session.channel()
+        if self._replies is not None and not self._replies.is_closed:
+            self._end(self._replies)
+        replies = self._replies = await session.channel()
         confirms = Confirms(session, channel)
         session.tap.sinks[channel.number] = confirms
         session.tap.sinks[replies.number] = returns = Returns(self._tell_of_return)
@@ -229,6 +238,11 @@ class Publisher:
         self._plain = (session, replies.number)
         self._ready.set()
         return confirms.lost
+
+    def _end(self, channel: AbstractChannel) -> None:
+        ending = asyncio.create_task(_close(channel), name="rabbitmq end of a channel")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     def _tell_of_return(self, message: Message) -> None:
         self.on_return(message)
@@ -292,18 +306,38 @@ class Publisher:
             async for attempt in retrying:
                 with attempt:
                     confirms = await self._usable(deadline)
+                    send = partial(self._send_confirmed, exchange, routing_key, head, body, mandatory, deadline)
                     try:
-                        await self._confirmed(confirms.send(exchange, routing_key, head, body, mandatory), deadline)
+                        await send(confirms)
                     except Nacked:
-                        self._renew_after_nack(confirms)
-                        raise
+                        if not self._link.address.cluster or self._loop.time() - confirms.since < RENEWED_S:
+                            raise
+                        # a channel may know a leader that is no more; the others' messages on it are not disturbed
+                        async with self._own_channels:
+                            await self._on_own_channel(send)
         except Lost as lost:
             raise self._too_late() from lost
 
-    def _renew_after_nack(self, confirms: Confirms) -> None:
-        if self._link.address.cluster and self._loop.time() - confirms.since > RENEWED_S and not confirms.lost.is_set():
-            log.info("the cluster refuses a message; publishing again on another channel")
-            confirms.close()
+    async def _send_confirmed(
+        self, exchange: str, key: str, head: bytes, body: bytes, mandatory: bool, deadline: float, confirms: Confirms
+    ) -> None:
+        await self._confirmed(confirms.send(exchange, key, head, body, mandatory), deadline)
+
+    async def _on_own_channel(self, send: Callable[[Confirms], Coroutine[None, None, None]]) -> None:
+        if self._plain is None:
+            raise Lost
+        session = self._plain[0]
+        channel = await session.channel()
+        try:
+            async with Border():
+                await channel.confirm_delivery()
+            confirms = session.tap.sinks[channel.number] = Confirms(session, channel)
+            try:
+                await send(confirms)
+            finally:
+                confirms.close()
+        finally:
+            await _close(channel)
 
     def _worth_again(self) -> Callable[[BaseException], bool]:
         patient_until: float | None = None

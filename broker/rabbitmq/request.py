@@ -125,8 +125,7 @@ class Requests:
         )
         last = False
         try:
-            async with self._large.turn(len(asked.body)):
-                sent = self._publisher.start_request(asked, queue)
+            sent = await self._send(asked, queue, inquiry, timeout)
             sent.add_done_callback(lambda done: _tell_of(done, inquiry))
             while not last:
                 reply = await _next(inquiry, timeout)
@@ -138,6 +137,16 @@ class Requests:
             self._waiting.pop(correlation_id, None)
             if inquiry.replier is not None and not last:
                 self._tell(inquiry.replier, correlation_id, NO_MORE)
+
+    async def _send(self, asked: Message, queue: str, inquiry: Inquiry, timeout: timedelta) -> asyncio.Future[None]:
+        """Raises Unavailable: it was not sent."""
+        try:
+            async with asyncio.timeout(timeout.total_seconds()), self._large.turn(len(asked.body)):
+                if self._waiting.get(asked.correlation_id or "") is not inquiry:
+                    raise Unavailable("the connection for replies was lost before it was sent. Ask again")
+                return self._publisher.start_request(asked, queue)
+        except TimeoutError:
+            raise Unavailable("it could not be sent in time. Ask again") from None
 
     def _count(self, inquiry: Inquiry, reply: Message, window: int) -> None:
         inquiry.replier = str(reply.headers.get(names.NODE_HEADER))

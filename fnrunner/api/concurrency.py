@@ -18,7 +18,10 @@ async def put(call: Call) -> Reply:
     reserved: int = call.params["ReservedConcurrentExecutions"]
     catalogue = call.services.catalogue
     await catalogue.set_concurrency(name, reserved)
-    await fleet.tell(call.services.broker.permits(name), reserved, catalogue.snapshot.change)
+    # number and generation of one snapshot: another change may have come in between
+    snapshot = catalogue.snapshot
+    if (function := snapshot.function(name)) is not None:
+        await fleet.tell(call.services.broker.permits(name), function.reserved_concurrency, snapshot.change)
     return Reply({"ReservedConcurrentExecutions": reserved})
 
 

@@ -79,6 +79,7 @@ async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     gave_up: list[str] = []
+    asked = 0
 
     def give_up(reason: str) -> None:
         gave_up.append(reason)
@@ -86,7 +87,9 @@ async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce)
         loop.call_later((settings.drain_timeout + LAST_WAIT).total_seconds(), os._exit, STATUS)
 
     def stopped() -> None:
-        if stop.is_set():
+        nonlocal asked
+        asked += 1
+        if asked > 1:
             # asked twice: what runs is left to be delivered again, and environments die with this process
             os._exit(1)
         stop.set()

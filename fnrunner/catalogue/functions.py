@@ -22,7 +22,7 @@ from fnrunner.catalogue.validation import check_function
 from fnrunner.model import limits
 from fnrunner.model.arn import Home
 from fnrunner.model.function import Code, Function, State, UpdateStatus
-from fnrunner.store.schema import alias, event_invoke_config, notification, provisioned_concurrency, publication
+from fnrunner.store.schema import alias, event_invoke_config, notification, provisioned_concurrency
 from fnrunner.store.schema import function as table
 
 _DIGITS = 18
@@ -177,7 +177,8 @@ def remove(connection: Connection, home: Home, name: str) -> frozenset[str]:
     if not digests:
         raise FunctionNotFound(home.function(name))
     connection.execute(delete(table).where(table.c.name == name))
-    for owned in (alias, publication, event_invoke_config, notification, provisioned_concurrency):
+    # version numbers are not given again, even to a function that is made anew: its events may still be on their way
+    for owned in (alias, event_invoke_config, notification, provisioned_concurrency):
         connection.execute(delete(owned).where(owned.c.function == name))
     triggers.remove_of_function(connection, name)
     return digests

@@ -285,7 +285,7 @@ class Slots:
 
     def _has_own(self, versioned: Versioned) -> bool:
         free = self._own_running.get(versioned, 0) < self._own.get(versioned, 0)
-        return free and self._total < self._capacity and self._below_cap(versioned[0])
+        return free and self._total < self._capacity + self._newcomers and self._below_cap(versioned[0])
 
     def _is_unreserved(self, function: str) -> bool:
         return function not in self._caps and function not in self._reserved

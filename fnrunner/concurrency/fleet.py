@@ -91,7 +91,12 @@ class FleetGate:
     async def acquire(self, function: str, patience: Patience, version: str = "") -> Lease | Throttled:
         cap = self._caps.get(function)
         if cap is None:
-            return await self._local.acquire(function, patience.room, version)
+            got = await self._local.acquire(function, patience.room, version)
+            if isinstance(got, Throttled) or function not in self._caps:
+                return got
+            # it has become capped while this one stood in the line
+            await got.release()
+            return await self.acquire(function, patience, version)
         if cap.total == 0:
             return AT_CAP
         if cap.made != cap.generation:
@@ -185,17 +190,21 @@ class FleetGate:
                     await held.pop().release()
                 if uncapped <= 0:
                     return
-                if cap.total and len(held) < uncapped:
-                    await self._make(function, cap)
-                    if (permit := await self._permits(function).acquire(NO_WAIT)) is not None:
-                        held.append(permit)
-                        continue
+                if cap.total and len(held) < uncapped and (permit := await self._one_more(function, cap)) is not None:
+                    held.append(permit)
+                    continue
                 await asyncio.sleep(LOOK_AGAIN_S)
-        except BrokerError as error:
-            log.warning("what of %s ran before its cap is not counted in: %s", function, error)
         finally:
             for permit in held:
                 await permit.release()
+
+    async def _one_more(self, function: str, cap: _Cap) -> Permit | None:
+        try:
+            await self._make(function, cap)
+            return await self._permits(function).acquire(NO_WAIT)
+        except BrokerError as error:
+            log.info("what of %s ran before its cap is not counted in yet: %s", function, error)
+            return None
 
 
 async def tell(permits: Permits, cap: int | None, generation: int, within: timedelta = TELL_WITHIN) -> None:

@@ -155,22 +155,19 @@ class Executor:
     async def _perform_alone(self, execution: Execution) -> Execution:
         """With nothing else in this process; put off, uncharged, when what runs does not end soon."""
         try:
-            return await self._perform(execution, alone=True)
+            performed = await self._perform(execution, alone=True)
         except NotAlone:
+            performed = replace(await self._resolve(execution), answer=Answer(Throttled(ThrottleReason.CAPACITY)))
+        if performed.answer is not None and isinstance(performed.answer.outcome, Throttled):
             # the copy is a first delivery again, so it has to say itself that it is a suspect
-            marked = replace(execution, envelope=replace(execution.envelope, suspect=True))
-            return replace(await self._resolve(marked), answer=Answer(Throttled(ThrottleReason.CAPACITY)))
+            return replace(performed, envelope=replace(performed.envelope, suspect=True))
+        return performed
 
     async def _perform(self, execution: Execution, *, alone: bool) -> Execution:
         async with self._turn.pass_through(alone=alone):
-            if alone:
-                await self._suspects.begin(execution.envelope)
             execution = await self._resolve(execution)
             if execution.answer is None:
-                execution = await self._reserve_and_run(execution)
-            if alone:
-                # inside the gate: whatever kills this worker from now on is somebody else
-                await self._suspects.end(execution.envelope)
+                execution = await self._reserve_and_run(execution, alone=alone)
         return execution
 
     async def _put_back(self, execution: Execution, reason: Exception) -> None:
@@ -267,16 +264,20 @@ class Executor:
                 return replace(execution, answer=Answer(Expired()))
         return execution
 
-    async def _reserve_and_run(self, execution: Execution) -> Execution:
-        """While the function's scaling rate lets it have no new environment, it waits without a slot."""
+    async def _reserve_and_run(self, execution: Execution, *, alone: bool) -> Execution:
+        """While the function's scaling rate lets it have no new environment, it waits without a slot.
+
+        Who is alone waits for nothing: everything else in this process would wait with it.
+        """
         assert execution.function is not None
-        ends = time.monotonic() + self._patience(execution).room.total_seconds()
+        patience = Patience() if alone else self._patience(execution)
+        ends = time.monotonic() + patience.room.total_seconds()
         while True:
-            reserved = await self._reserve(execution)
+            reserved = await self._reserve(execution, patience)
             if reserved.answer is not None:
                 return reserved
             try:
-                return await self._run(reserved)
+                return await (self._run_on_trial(reserved) if alone else self._run(reserved))
             except ScalingLimited:
                 left = timedelta(seconds=ends - time.monotonic())
                 if not await self._invoker.start_allowed(execution.function.name, left):
@@ -285,12 +286,25 @@ class Executor:
     def _patience(self, execution: Execution) -> Patience:
         return self._waits.request if execution.kind is Kind.REQUEST else self._waits.event
 
-    async def _reserve(self, execution: Execution) -> Execution:
+    async def _run_on_trial(self, execution: Execution) -> Execution:
+        """Inside the gate from beginning to end: what kills this worker before or afterwards is somebody else."""
+        assert execution.lease is not None
+        try:
+            await self._suspects.begin(execution.envelope)
+        except BaseException:
+            await execution.lease.release()
+            raise
+        try:
+            return await self._run(execution)
+        finally:
+            await self._suspects.end(execution.envelope)
+
+    async def _reserve(self, execution: Execution, patience: Patience) -> Execution:
         """A slot under the function's cap and this worker's capacity, or the throttle that there is none."""
         function = execution.function
         assert function is not None
         try:
-            lease = await self._gate.acquire(function.name, self._patience(execution), function.version)
+            lease = await self._gate.acquire(function.name, patience, function.version)
         except BrokerError as error:
             raise PermitLost(f"the broker cannot be asked for a permit: {error}") from error
         if isinstance(lease, Throttled):

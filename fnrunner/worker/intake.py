@@ -66,7 +66,6 @@ class _Pair:
     events: Subscription
     requests: Subscription
     reserved_concurrency: int | None
-    most_requests: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +133,12 @@ class Intake:
                 )
                 if pair.events.prefetch != wanted:
                     await pair.events.set_prefetch(wanted)
-                requests = min(pair.most_requests, self._room(pair.reserved_concurrency))
+                requests = self._room(pair.reserved_concurrency)
                 if pair.requests.prefetch != requests:
                     await pair.requests.set_prefetch(requests)
 
     async def _open(self, name: str, reserved_concurrency: int | None) -> _Pair:
         wanted = prefetch(reserved_concurrency, self._room(reserved_concurrency), rivals=len(self._pairs))
-        most = prefetch(None, self._capacity, rivals=len(self._pairs))
         await self._broker.declare(function_queues(name))
         events = await self._broker.subscribe(
             names.events(name), lambda delivery: self._begin(delivery, Kind.EVENT), prefetch=wanted
@@ -149,13 +147,14 @@ class Intake:
             requests = await self._broker.subscribe(
                 names.requests(name),
                 lambda delivery: self._begin(delivery, Kind.REQUEST),
-                prefetch=min(most, self._room(reserved_concurrency)),
+                # they start or are answered soon, whatever others do: they always have all the room
+                prefetch=self._room(reserved_concurrency),
             )
         except BaseException:
             # the next try subscribes to both again
             await events.cancel()
             raise
-        return _Pair(events, requests, reserved_concurrency, most)
+        return _Pair(events, requests, reserved_concurrency)
 
     def _room(self, reserved_concurrency: int | None) -> int:
         """How many can run here, one at least: what has no room is here to be refused."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
@@ -37,6 +37,9 @@ MOST = 50
 """How many queues are asked at each look, besides those under suspicion."""
 
 ASK_PATIENCE = timedelta(seconds=5)
+AT_ONCE = 10
+"""How many queues are asked in one patience: each is a round trip to the broker."""
+
 RENEW_PATIENCE = timedelta(seconds=15)
 RENEW_AGAIN = timedelta(seconds=10)
 REMEDY = "It is consumed anew by itself; where that does not help, restart the worker and look at the broker's log"
@@ -95,7 +98,8 @@ def fault(depth: QueueDepth | None, holding: Holding) -> str:
         return ""
     if depth is None:
         return "it does not exist"
-    if depth.consumers == 0:
+    if depth.consumers == 0 and holding.held < holding.prefetch:
+        # with so much in hand as may be, or more after the prefetch has shrunk, no consumer is wanted
         return "it has no consumer"
     if depth.ready and 2 * holding.held < holding.prefetch:
         return f"{depth.ready} that wait in it do not come, although there is room"
@@ -126,6 +130,7 @@ class Watch:
         self._turn = ""
         self._suspicions: dict[str, Suspicion] = {}
         self._unanswered = 0
+        self._renewing: dict[str, asyncio.Task[None]] = {}
 
     def problems(self) -> list[Problem]:
         found = [
@@ -151,17 +156,27 @@ class Watch:
             self._suspicions.clear()
             self._unanswered = 0
             return
-        asked = self._next(self._intake.holdings())
-        try:
-            async with asyncio.timeout(ASK_PATIENCE.total_seconds()):
-                depths = await self._broker.depths(asked)
-        except (TimeoutError, BrokerError) as error:
-            log.info("the broker does not say how many messages wait: %s", error or "no answer")
-            self._unanswered += 1
+        asked, depths = await self._ask(self._next(self._intake.holdings()))
+        if not asked:
             return
-        self._unanswered = 0
         self._judge(asked, depths, await self._stranded(asked, depths))
         await self._renew()
+
+    async def _ask(self, queues: Sequence[str]) -> tuple[list[str], dict[str, QueueDepth]]:
+        """Those that the broker answered for, and what it said."""
+        asked: list[str] = []
+        depths: dict[str, QueueDepth] = {}
+        for start in range(0, len(queues), AT_ONCE):
+            part = queues[start : start + AT_ONCE]
+            try:
+                async with asyncio.timeout(ASK_PATIENCE.total_seconds()):
+                    depths |= await self._broker.depths(part)
+            except (TimeoutError, BrokerError) as error:
+                log.info("the broker does not say how many messages wait: %s", error or "no answer")
+                break
+            asked += part
+        self._unanswered = 0 if asked or not queues else self._unanswered + 1
+        return asked, depths
 
     def _next(self, holdings: Mapping[str, Holding]) -> list[str]:
         """The queues under suspicion, and the next ones in turn."""
@@ -219,8 +234,11 @@ class Watch:
             self._suspicions[queue] = replace(suspicion, renewed_at=now)
             self._accounts.excuse(suspicion.function)
         for function in dict.fromkeys(suspicion.function for suspicion in due.values()):
+            if (renewing := self._renewing.get(function)) is None or renewing.done():
+                renewing = self._renewing[function] = asyncio.ensure_future(self._intake.renew(function))
             try:
+                # not cancelled when it takes long: a consumer that nobody knows would be left behind
                 async with asyncio.timeout(RENEW_PATIENCE.total_seconds()):
-                    await self._intake.renew(function)
+                    await asyncio.shield(renewing)
             except (TimeoutError, BrokerError) as error:
                 log.warning("%s could not be consumed anew: %s", function, error or "the broker does not answer")
