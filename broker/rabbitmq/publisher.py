@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from struct import Struct
 from typing import NamedTuple
 
@@ -37,9 +36,6 @@ RECOVERY_S = 15.0
 NACKS_S = 20.0
 """For how long a message is sent again that a cluster does not take: a quorum queue refuses what is on its way when it
 loses its leader, and has another when the nodes have noticed. A full queue refuses all the time."""
-
-OWN_CHANNELS = 8
-"""How many messages that were refused are sent again on channels of their own at once."""
 
 RENEWED_S = 2.0
 """RabbitMQ 3 goes on asking the lost leader on a channel that began with it: how soon a refusal needs another channel."""
@@ -194,7 +190,6 @@ class Publisher:
         self._channel: AbstractChannel | None = None
         self._replies: AbstractChannel | None = None
         self._ending: set[asyncio.Task[None]] = set()
-        self._own_channels = asyncio.Semaphore(OWN_CHANNELS)
         self._stalls = 0
         self._recovered_at = -RECOVERY_S
         self._watcher: asyncio.Task[None] | None = None
@@ -306,38 +301,18 @@ class Publisher:
             async for attempt in retrying:
                 with attempt:
                     confirms = await self._usable(deadline)
-                    send = partial(self._send_confirmed, exchange, routing_key, head, body, mandatory, deadline)
                     try:
-                        await send(confirms)
+                        await self._confirmed(confirms.send(exchange, routing_key, head, body, mandatory), deadline)
                     except Nacked:
-                        if not self._link.address.cluster or self._loop.time() - confirms.since < RENEWED_S:
-                            raise
-                        # a channel may know a leader that is no more; the others' messages on it are not disturbed
-                        async with self._own_channels:
-                            await self._on_own_channel(send)
+                        self._renew_after_nack(confirms)
+                        raise
         except Lost as lost:
             raise self._too_late() from lost
 
-    async def _send_confirmed(
-        self, exchange: str, key: str, head: bytes, body: bytes, mandatory: bool, deadline: float, confirms: Confirms
-    ) -> None:
-        await self._confirmed(confirms.send(exchange, key, head, body, mandatory), deadline)
-
-    async def _on_own_channel(self, send: Callable[[Confirms], Coroutine[None, None, None]]) -> None:
-        if self._plain is None:
-            raise Lost
-        session = self._plain[0]
-        channel = await session.channel()
-        try:
-            async with Border():
-                await channel.confirm_delivery()
-            confirms = session.tap.sinks[channel.number] = Confirms(session, channel)
-            try:
-                await send(confirms)
-            finally:
-                confirms.close()
-        finally:
-            await _close(channel)
+    def _renew_after_nack(self, confirms: Confirms) -> None:
+        if self._link.address.cluster and self._loop.time() - confirms.since > RENEWED_S and not confirms.lost.is_set():
+            log.info("the cluster refuses a message; publishing again on another channel")
+            confirms.close()
 
     def _worth_again(self) -> Callable[[BaseException], bool]:
         patient_until: float | None = None
@@ -389,10 +364,17 @@ class Publisher:
         """Send without waiting; the future tells of Unroutable and Lost. Raises Blocked, Unavailable at once."""
         if self._link.blocked is not None or self._confirms is None:
             raise self._too_late()
+        confirms = self._confirms
         try:
-            return self._confirms.send("", routing_key, wire.properties(message), message.body, True)
+            sent = confirms.send("", routing_key, wire.properties(message), message.body, True)
         except Lost as lost:
             raise Unavailable(self._link.reason or None) from lost
+        sent.add_done_callback(lambda done: self._renew_if_nacked(done, confirms))
+        return sent
+
+    def _renew_if_nacked(self, sent: asyncio.Future[None], confirms: Confirms) -> None:
+        if not sent.cancelled() and isinstance(sent.exception(), Nacked):
+            self._renew_after_nack(confirms)
 
     async def send(self, message: Message, routing_key: str) -> None:
         """To a queue, without confirm; dropped where there is no such queue. Raises Unavailable."""
