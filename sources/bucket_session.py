@@ -114,10 +114,19 @@ class BucketSession:
         watch = self._watch(stack, root, filesystem)
         comparer, announcer = await self._compose(in_thread, root, filesystem, watch)
         await in_thread(self._enter, watch, "")
+        assert self._recorder is not None
+        try:
+            await self._work(watch, self._recorder, comparer, announcer)
+        except* RootLost:
+            await self._recorder.finish()
+            raise
+
+    async def _work(
+        self, watch: DirectoryWatch | None, recorder: Recorder, comparer: Comparer, announcer: Announcer
+    ) -> None:
         async with TaskGroup() as tasks:
-            assert self._recorder is not None
             background = [
-                tasks.create_task(self._recorder.run()),
+                tasks.create_task(recorder.run()),
                 tasks.create_task(comparer.run(announcer, announce_existing=self._announce_existing)),
             ]
             if watch is not None:

@@ -14,6 +14,7 @@ from sources.source import Checkpoints
 
 log = logging.getLogger(__name__)
 _BATCH = 256
+_FINISH_S = 5.0
 
 
 class Recorder:
@@ -25,6 +26,7 @@ class Recorder:
         self._seen = seen
         self._backoff = backoff
         self._waiting: Queue[tuple[Change, Future[None]]] = Queue()
+        self._writing: list[tuple[Change, Future[None]]] = []
         self.trouble = ""
 
     async def record(self, change: Change) -> None:
@@ -36,10 +38,11 @@ class Recorder:
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
-            batch = [await self._waiting.get()]
+            batch = self._writing = [await self._waiting.get()]
             while len(batch) < _BATCH and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             await self._write([change for change, _ in batch])
+            self._writing = []
             for change, done in batch:
                 if change.identity is None:
                     self._seen.pop(change.key, None)
@@ -47,6 +50,22 @@ class Recorder:
                     self._seen[change.key] = change.identity
                 if not done.done():
                     done.set_result(None)
+
+    async def finish(self) -> None:
+        """After ``run`` was cancelled: write what was announced and is not recorded yet, or its removal would go unheard.
+
+        Tries once; what cannot be written now is announced again by the next session.
+        """
+        left = [change for change, _ in self._writing]
+        while not self._waiting.empty():
+            left.append(self._waiting.get_nowait()[0])
+        if not left:
+            return
+        try:
+            async with asyncio.timeout(_FINISH_S):
+                await self._checkpoints.record(self._bucket, left)
+        except (CheckpointsUnavailable, TimeoutError) as error:
+            log.warning("bucket %s: %d announcements were not recorded: %s", self._bucket, len(left), error)
 
     async def _write(self, changes: list[Change]) -> None:
         attempts = 0

@@ -41,13 +41,19 @@ def rabbitmq_url(rabbitmq: RabbitMQServer) -> str:
     return rabbitmq.make_vhost()
 
 
-@pytest.fixture
-def private_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer]:
-    """A RabbitMQ for one test, to stop, kill and choke at will."""
+@pytest.fixture(scope="session")
+def expendable_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer]:
     if not rabbitmq_server.available():
         missing("rabbitmq-server (apt-get install rabbitmq-server)")
     with RabbitMQServer(tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
+
+
+@pytest.fixture
+def private_rabbitmq(expendable_rabbitmq: RabbitMQServer) -> RabbitMQServer:
+    """A RabbitMQ with nothing in it for one test, to stop, kill and choke at will: the next one renews it."""
+    expendable_rabbitmq.renew()
+    return expendable_rabbitmq
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,12 @@ NODES = 3
 NET_TICK_S = 10
 """After about this long without a word a node counts as down. RabbitMQ's own default is 60."""
 
+NOTICED_WITHIN_S = 4 * NET_TICK_S
 JOIN_TIMEOUT_S = 90.0
+RUNNING = "rabbit_mnesia:cluster_nodes(running)."
+STEADY_S = 2.0
+"""A node that comes out of a partition looks joined for a moment before it pauses and begins anew."""
+
 PLACED_WITHIN_S = 30.0
 
 
@@ -85,6 +90,7 @@ class RabbitMQCluster:
         ]
         self._relay: subprocess.Popen[str] | None = None
         self._path = ""
+        self._cut: ClusterNode | None = None
 
     @property
     def url(self) -> str:
@@ -117,16 +123,23 @@ class RabbitMQCluster:
         self.wait_joined()
 
     def wait_joined(self) -> None:
-        """All are one again and take connections. Raises ServerFailed."""
+        """All are one again, each of them says so and goes on saying so, and all take connections. Raises ServerFailed."""
         deadline = time.monotonic() + JOIN_TIMEOUT_S
-        while not (all(listens(node.port) for node in self.nodes) and len(self.running()) == NODES):
+        since: float | None = None
+        while since is None or time.monotonic() - since < STEADY_S:
+            joined = all(self._is_joined(node) for node in self.nodes)
+            since = (since or time.monotonic()) if joined else None
             if time.monotonic() > deadline:
-                raise ServerFailed(f"only these are in one cluster: {self.running()}")
+                seen = {node.name: self._seen_by(node, RUNNING) for node in self.nodes}
+                raise ServerFailed(f"these are in one cluster, as each sees it: {seen}")
             time.sleep(0.2)
 
-    def running(self) -> list[str]:
-        """The nodes that are in the cluster now, as the first that answers sees it."""
-        return self._asked("rabbit_mnesia:cluster_nodes(running).")
+    def _is_joined(self, node: ClusterNode) -> bool:
+        return (
+            listens(node.port)
+            and len(self._seen_by(node, RUNNING)) == NODES
+            and not self._seen_by(node, "rabbit_node_monitor:partitions().")
+        )
 
     def _start_relay(self) -> None:
         routes, registrations = [], []
@@ -162,10 +175,26 @@ class RabbitMQCluster:
     def cut_off(self, node: ClusterNode) -> None:
         """From now on nothing passes between ``node`` and the others. Clients are not cut off."""
         others = [other for other in self.nodes if other is not node]
+        self._cut = node
         self._order("hold", *(self._route(*pair) for other in others for pair in ((node, other), (other, node))))
 
     def heal(self) -> None:
-        self._order("pass")
+        """Once both sides have noticed: RabbitMQ 3 does not repair a partition of which only one side knows."""
+        node, self._cut = self._cut, None
+        try:
+            if node is not None:
+                self._wait_noticed(node)
+        finally:
+            self._order("pass")
+
+    def _wait_noticed(self, node: ClusterNode) -> None:
+        """Raises ServerFailed."""
+        deadline = time.monotonic() + NOTICED_WITHIN_S
+        others = [other for other in self.nodes if other is not node]
+        while listens(node.port) or any(node.node in self._seen_by(other, "nodes().") for other in others):
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"{node.node} was cut off and somebody did not notice")
+            time.sleep(0.1)
 
     @contextmanager
     def partition(self, node: ClusterNode) -> Iterator[None]:
@@ -218,9 +247,13 @@ class RabbitMQCluster:
 
     def _asked(self, order: str) -> list[str]:
         """The nodes named in the answer of the first node that gives one."""
-        for node in self.nodes:
-            with contextlib.suppress(ServerFailed, subprocess.SubprocessError, OSError):
-                return re.findall(r"[abc]-[0-9a-f]{8}@localhost", node.evaluate(order))
+        return next((found for node in self.nodes if (found := self._seen_by(node, order))), [])
+
+    @staticmethod
+    def _seen_by(node: ClusterNode, order: str) -> list[str]:
+        """The nodes named in the answer of ``node``; none where it gives no answer."""
+        with contextlib.suppress(ServerFailed, subprocess.SubprocessError, OSError):
+            return re.findall(r"[abc]-[0-9a-f]{8}@localhost", node.evaluate(order))
         return []
 
     def close(self) -> None:

@@ -168,19 +168,38 @@ class RabbitMQServer:
     def make_vhost(self) -> str:
         """The URL of a new virtual host: a broker of one's own, as far as names go."""
         name = f"vhost-{uuid4().hex[:8]}"
-        created = f'rabbit_vhost:add(<<"{name}">>, <<"test">>)'
-        everything = ", ".join(['<<".*">>'] * 3)
-        grant = "rabbit_auth_backend_internal:set_permissions"
-        allowed = f'{grant}(<<"guest">>, <<"{name}">>, {everything}, <<"test">>)'
-        self.evaluate(f"{created}, {allowed}.")
+        self.evaluate(f"{_new_vhost(name)}.")
         return f"{self.url.rstrip('/')}/{name}"
 
     def raise_memory_alarm(self) -> None:
         """From now on it takes no messages."""
-        self.control("set_vm_memory_high_watermark", "0.00001")
+        self._set_memory_limit("0.00001")
 
     def clear_memory_alarm(self) -> None:
-        self.control("set_vm_memory_high_watermark", "0.6")
+        self._set_memory_limit("0.6")
+
+    def _set_memory_limit(self, share: str) -> None:
+        self.evaluate(f"vm_memory_monitor:set_vm_memory_high_watermark({share}).")
+
+    def close_connections(self) -> None:
+        """As an operator does, with a reason: clients hear of it."""
+        self.evaluate('[rabbit_networking:close_connection(C, "test") || C <- rabbit_networking:connections()].')
+
+    def delete_queue(self, name: str) -> None:
+        """Of the default virtual host, as an operator does: its consumers are told."""
+        resource = f'rabbit_misc:r(<<"/">>, queue, <<"{name}">>)'
+        self.evaluate(
+            f'{{ok, Q}} = rabbit_amqqueue:lookup({resource}), rabbit_amqqueue:delete(Q, false, false, <<"test">>).'
+        )
+
+    def renew(self) -> None:
+        """Running, without an alarm, with nothing in its default virtual host. Raises ServerFailed."""
+        if not listens(self.port):
+            self.kill()
+            self.start()
+        self.clear_memory_alarm()
+        self.close_connections()
+        self.evaluate(f'rabbit_vhost:delete(<<"/">>, <<"test">>), {_new_vhost("/")}.')
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
@@ -212,6 +231,14 @@ class RabbitMQServer:
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
+
+
+def _new_vhost(name: str) -> str:
+    """Erlang that makes it, for guest."""
+    created = f'rabbit_vhost:add(<<"{name}">>, <<"test">>)'
+    everything = ", ".join(['<<".*">>'] * 3)
+    grant = "rabbit_auth_backend_internal:set_permissions"
+    return f'{created}, {grant}(<<"guest">>, <<"{name}">>, {everything}, <<"test">>)'
 
 
 class RabbitMQContainer:

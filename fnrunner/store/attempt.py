@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DataError
 
 from fnrunner.store.errors import StoreDoubtful, StoreError
 from fnrunner.store.faults import DATABASE_ERRORS, translate
@@ -77,8 +78,12 @@ class Attempt(Generic[T]):
     @staticmethod
     def _was_committed(connection: Connection, transaction_id: str) -> bool:
         """Raises StoreError, transient while the lost session still lives on the server."""
-        status = connection.execute(_HOW_IT_ENDED, {"id": transaction_id}).scalar()
-        connection.rollback()
+        try:
+            status = connection.execute(_HOW_IT_ENDED, {"id": transaction_id}).scalar()
+        except DataError:
+            return False  # "is in the future": the server was killed before it had written anything of it down
+        finally:
+            connection.rollback()
         if status == "committed":
             return True
         if status == "aborted":

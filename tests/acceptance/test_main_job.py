@@ -172,9 +172,9 @@ def test_saved_code_runs_at_the_next_invocation(installation: Installation) -> N
 def test_events_of_a_deleted_function_are_dead_letters_and_still_accounted_for(installation: Installation) -> None:
     installation.deploy("f", CODE, Timeout=30)
     installation.client().put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=1)
-    ids = [installation.send("f", {"do": "wait", "s": 1}) for _ in range(4)]
+    ids = [installation.send("f", {"do": "wait", "s": 2}) for _ in range(8)]
     installation.client().delete_function(FunctionName="f")
-    balance = installation.settled("f", 4)
+    balance = installation.settled("f", 8)
     assert balance["missing"] == 0
     assert balance["dead_lettered"] >= 1
     assert {letter["reason"] for letter in installation.dead_letters("f")} <= {"FunctionNotFound", "RetriesExhausted"}

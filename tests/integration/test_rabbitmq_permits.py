@@ -174,14 +174,14 @@ async def test_an_alarm_keeps_nobody_from_releasing_and_taking(
     one, two = (client.permits("f") for client in clients)
     await one.resize(1)
     (held,) = await take(one)
-    await asyncio.to_thread(private_rabbitmq.control, "set_vm_memory_high_watermark", "0.0000001")
+    await asyncio.to_thread(private_rabbitmq.raise_memory_alarm)
     try:
         await asyncio.sleep(1)
         for permits in (two, one, two):
             await held.release()
             (held,) = await take(permits)
     finally:
-        await asyncio.to_thread(private_rabbitmq.control, "set_vm_memory_high_watermark", "0.4")
+        await asyncio.to_thread(private_rabbitmq.clear_memory_alarm)
 
 
 class Away:

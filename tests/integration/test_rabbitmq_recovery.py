@@ -187,7 +187,7 @@ async def test_a_queue_deleted_under_a_consumer_is_declared_and_consumed_again(
     await broker.declare(Topology(queues=(Queue("q"),)))
     consumer = Consumer()
     await broker.subscribe("q", consumer, prefetch=5)
-    await asyncio.to_thread(private_rabbitmq.control, "delete_queue", "q")
+    await asyncio.to_thread(private_rabbitmq.delete_queue, "q")
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
@@ -244,7 +244,7 @@ async def test_connections_closed_by_the_broker_come_back(
     consumer = Consumer()
     await broker.subscribe("q", consumer, prefetch=5)
     await broker.subscribe("own", consumer, prefetch=5)
-    await asyncio.to_thread(private_rabbitmq.control, "close_all_connections", "test")
+    await asyncio.to_thread(private_rabbitmq.close_connections)
     async with asyncio.timeout(PATIENCE_S):
         while broker.status.reconnects == 0:
             await asyncio.sleep(0.02)
@@ -266,7 +266,7 @@ async def test_a_request_that_waits_when_the_connection_goes_is_told_so(
     async with asyncio.timeout(PATIENCE_S):
         while (await broker.depth(queue)).ready == 0:
             await asyncio.sleep(0.01)
-    await asyncio.to_thread(private_rabbitmq.control, "close_all_connections", "test")
+    await asyncio.to_thread(private_rabbitmq.close_connections)
     with pytest.raises(Unavailable):
         await asking
 
@@ -278,7 +278,7 @@ async def test_permits_are_void_and_free_again_after_a_lost_connection(
     await permits.resize(2)
     permit = await permits.acquire(timedelta(seconds=5))
     assert permit is not None
-    await asyncio.to_thread(private_rabbitmq.control, "close_all_connections", "test")
+    await asyncio.to_thread(private_rabbitmq.close_connections)
     async with asyncio.timeout(PATIENCE_S):
         while permit.valid:
             await asyncio.sleep(0.02)
@@ -321,9 +321,11 @@ async def test_a_stream_is_read_on_without_a_gap_after_a_lost_connection(
     first = [await deliveries.get() for _ in range(4)]
     await first[0].ack()
     await first[1].ack()
-    await asyncio.to_thread(private_rabbitmq.control, "close_all_connections", "test")
+    await asyncio.to_thread(private_rabbitmq.close_connections)
     seen: list[int] = []
     async with asyncio.timeout(PATIENCE_S):
+        while not broker.status.reconnects:
+            await asyncio.sleep(0.01)
         while len(seen) < 8:
             delivery = await deliveries.get()
             try:

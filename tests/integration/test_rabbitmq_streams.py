@@ -137,7 +137,7 @@ async def test_a_stream_made_again_while_its_reader_was_away_is_read_from_its_fi
         await connect()
 
     monkeypatch.setattr(client._consuming, "_connect", away)
-    await asyncio.to_thread(private_rabbitmq.control, "close_all_connections", "test")
+    await asyncio.to_thread(private_rabbitmq.close_connections)
     await owner.delete(topology)
     await owner.declare(topology)
     for number in range(5):

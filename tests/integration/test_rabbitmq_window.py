@@ -137,7 +137,7 @@ async def test_both_ends_are_told_when_the_connections_are_lost(
     to = (await arrived.get()).message
     waiting = await fill(replier, to)
     await first
-    await asyncio.to_thread(private_rabbitmq.control, "close_all_connections", "test")
+    await asyncio.to_thread(private_rabbitmq.close_connections)
     lost = monotonic()
     with pytest.raises((AskerGone, Unavailable)):
         await waiting

@@ -117,7 +117,7 @@ async def test_four_processes_write_batches_into_one_store(store_url: str) -> No
 
 
 async def test_writes_while_the_server_is_killed_all_count_once(private_postgres: PostgresServer) -> None:
-    store = Store(private_postgres.create_database())
+    store = Store(private_postgres.create_database(), patience=timedelta(seconds=90))
     await store.start()
     done = 0
     enough = asyncio.Event()

