@@ -2,9 +2,9 @@
 
 ``FNRUNNER_TEST_CAP_S`` sets for how long (default 8), ``FNRUNNER_TEST_CALLERS`` how many callers there are (default 60; each
 calls again as soon as it has an answer, or about half a second after it was throttled). One worker is killed every second, as
-long as two others are ready; each is replaced at once, or by one of ``FNRUNNER_TEST_SPARE_WORKERS`` that run from the
-beginning. With the former set, the machine is taken for a quiet one, and nobody
-may be throttled while fewer run than may.
+long as two others are ready; each is replaced at once, by one of ``FNRUNNER_TEST_SPARE_WORKERS`` processes as long as there are
+any: they have loaded everything beforehand and connect when they are wanted. With ``FNRUNNER_TEST_CAP_S`` set, the machine is
+taken for a quiet one, and nobody may be throttled while fewer run than may.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,15 @@ SECONDS = float(os.environ.get("FNRUNNER_TEST_CAP_S", "8"))
 QUIET = "FNRUNNER_TEST_CAP_S" in os.environ
 CALLERS = int(os.environ.get("FNRUNNER_TEST_CALLERS", "60"))
 SPARES = int(os.environ.get("FNRUNNER_TEST_SPARE_WORKERS", "0"))
+SPARE = """
+import sys
+import fnrunner.app.node, fnrunner.app.worker_role, broker.rabbitmq
+from fnrunner.cli.main import main
+open(sys.argv.pop(1)).read()
+main()
+"""
+"""Waits until somebody has opened and closed the pipe; then it is the command line."""
+
 CAP, WORKERS, KILL_EVERY_S = 5, 3, 1.0
 
 FUNCTION = (
@@ -67,6 +77,7 @@ class Scene:
         self.kills: list[float] = []
         self._names = count(1)
         self._up: list[str] = []
+        self._spares: list[str] = []
         installation.start("api")
         installation.deploy("capped", FUNCTION, Timeout=10, Environment={"Variables": {"RUNS": str(runs)}})
         self.cap(CAP)
@@ -75,13 +86,28 @@ class Scene:
         self.installation.client().put_function_concurrency(FunctionName="capped", ReservedConcurrentExecutions=cap)
 
     def another(self, *, wait: bool) -> None:
-        name = f"worker-{next(self._names)}"
-        self.installation.start("worker", name, wait=wait)
+        if self._spares:
+            name = self._spares.pop(0)
+            self._pipe(name).open("w").close()
+        else:
+            name = f"worker-{next(self._names)}"
+            self.installation.start("worker", name, wait=wait)
         self._up.append(name)
+
+    def spare(self) -> None:
+        name = f"spare-{next(self._names)}"
+        os.mkfifo(self._pipe(name))
+        self.installation.start(
+            "worker", name, wait=False, program=(sys.executable, "-c", SPARE, str(self._pipe(name)))
+        )
+        self._spares.append(name)
+
+    def _pipe(self, name: str) -> Path:
+        return self.installation.directory / f"{name}.go"
 
     def kill_one(self) -> None:
         """``kill -9`` of a worker that is ready, and a new one in its place; nothing while fewer than two others are."""
-        ready = [name for name in self._up[: WORKERS + 1] if self.installation.is_ready(name)]
+        ready = [name for name in self._up if self.installation.is_ready(name)]
         if len(ready) < WORKERS:
             return
         self._up.remove(ready[0])
@@ -138,8 +164,12 @@ def scene(rabbitmq_url: str, tmp_path: Path) -> Iterator[Scene]:
         Installation(tmp_path, rabbitmq_url, FNRUNNER_WORKER_CAPACITY="16") as installation,
     ):
         scene = Scene(installation, Path(shared) / "runs")
-        for _ in range(WORKERS + SPARES):
+        for _ in range(WORKERS):
             scene.another(wait=True)
+        for _ in range(SPARES):
+            scene.spare()
+        if SPARES:
+            time.sleep(2.5 * SPARES / (os.cpu_count() or 1))
         yield scene
 
 
