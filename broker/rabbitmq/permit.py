@@ -43,7 +43,7 @@ from broker.errors import BrokerError, QueueNotFound, Unavailable
 from broker.rabbitmq.connection import Link, Session, end, whole
 from broker.rabbitmq.delivery import Copier, Delivery, Intake, Lane
 from broker.rabbitmq.failure import Border, Lost
-from broker.rabbitmq.permit_count import CountQueue, flushed, never, signal
+from broker.rabbitmq.permit_count import CountQueue, flushed, following, never, signal
 
 log = logging.getLogger(__name__)
 
@@ -347,26 +347,38 @@ class Permits:
         intake = Intake(session, await session.channel(), self._copier)
         arrivals: asyncio.Queue[Delivery | None] = asyncio.Queue()
         watch = asyncio.create_task(signal(intake.lost, arrivals))
+        lane = Lane("surplus", self._queue, surplus, arrivals.put_nowait)
         try:
-            await self._consume(intake, Lane("surplus", self._queue, surplus, arrivals.put_nowait), BEFORE_OTHERS)
+            await self._consume(intake, lane, BEFORE_OTHERS)
             waiting.set()
-            while (permit := await arrivals.get()) is not None:
-                if not await self._remove_one(session, permit):
-                    return
-            raise Lost
+            taken, more = [await following(arrivals)], True
+            while more:
+                taken, more = await self._remove_some(session, taken, arrivals)
+                if more and not taken:
+                    taken = [await following(arrivals)]
+            # only now, or they would come here again
+            await _stop(intake, lane)
+            for permit in (*taken, *_waiting(arrivals)):
+                self.put_back(permit, clean=not permit.redelivered)
         finally:
             watch.cancel()
             await intake.shut()
 
-    async def _remove_one(self, session: Session, permit: Delivery) -> bool:
-        """Whether there are more to remove."""
+    async def _remove_some(
+        self, session: Session, taken: list[Delivery], arrivals: asyncio.Queue[Delivery | None]
+    ) -> tuple[list[Delivery], bool]:
+        """Remove what has come, as far as it is too many, at once: a turn at the lock for each would keep acquirers waiting.
+
+        What is left of it, and whether there are more to remove.
+        """
         async with self._queues.locked(session) as counted:
+            taken = [*taken, *_waiting(arrivals)]
             count = counted.count
-            if count.exists <= count.total:
-                self.put_back(permit, clean=not permit.redelivered)
-                return False
-            await counted.write(count.total, count.exists - 1, count.generation, removed=permit)
-            return counted.count.exists > counted.count.total
+            surplus = max(0, count.exists - count.total)
+            removed, left = taken[:surplus], taken[surplus:]
+            if removed:
+                await counted.write(count.total, count.exists - len(removed), count.generation, removed=removed)
+            return left, counted.count.exists > counted.count.total
 
     # Keeping
 
@@ -454,6 +466,16 @@ async def _stop(intake: Intake, lane: Lane) -> bool:
         answered = False
     intake.lanes.pop(lane.tag, None)
     return answered
+
+
+def _waiting(arrivals: asyncio.Queue[Delivery | None]) -> list[Delivery]:
+    """What has come already. Raises Lost."""
+    found = []
+    while not arrivals.empty():
+        if (permit := arrivals.get_nowait()) is None:
+            raise Lost
+        found.append(permit)
+    return found
 
 
 def _look_at(proof: asyncio.Future[None]) -> None:

@@ -1,7 +1,7 @@
 """How many permits shall be and how many there are, under a lock that ends with its holder's connection.
 
 The queue ``permits(NAME.total)`` holds one message with both numbers. It has a single active consumer, so that reading it is
-a lock. A change writes the new permits or the acknowledgement of a removed one, the new count, and the acknowledgement of
+a lock. A change writes the new permits or the acknowledgements of removed ones, the new count, and the acknowledgement of
 the old count with one write on one channel: whoever dies, they happen together.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,9 +59,9 @@ class Counted:
         self._seen = seen
 
     async def write(
-        self, total: int, exists: int, generation: int, *, removed: Delivery | None = None, new: int = 0
+        self, total: int, exists: int, generation: int, *, removed: Sequence[Delivery] = (), new: int = 0
     ) -> None:
-        """Store the count, and make ``new`` permits or end the one that was ``removed``, together. Raises Lost."""
+        """Store the count, and make ``new`` permits or end those that were ``removed``, together. Raises Lost."""
         after = Count(total, exists, self.count.version + 1, generation)
         permit = self._queues.permit()
         parts = [(permit, self._queues.permits)] * new + [
@@ -71,10 +71,8 @@ class Counted:
         for message, queue in parts:
             data = wire.publish(number, "", queue, False, wire.properties(message), message.body, room)
             self._session.tap.send(data)
-        for delivery in self._seen:
+        for delivery in (*self._seen, *removed):
             delivery.settle_now()
-        if removed is not None:
-            removed.settle_now()
         self._session.tap.flush()
         self.count, self._seen = after, []
         await flushed(self._intake)
@@ -132,10 +130,10 @@ class CountQueue:
         # Whatever comes first, at least the first mark, says that this is now the active consumer. A second mark, put in
         # after that, is behind everything that others wrote before.
         marks = {await self._mark()}
-        seen = [await _next(arrivals)]
+        seen = [await following(arrivals)]
         marks.add(last := await self._mark())
         while seen[-1].message.message_id != last:
-            seen.append(await _next(arrivals))
+            seen.append(await following(arrivals))
         # The marks of others are left alone: they wait for them.
         return [d for d in seen if d.message.type == "total" or d.message.message_id in marks]
 
@@ -146,7 +144,8 @@ class CountQueue:
         return mark
 
 
-async def _next(arrivals: asyncio.Queue[Delivery | None]) -> Delivery:
+async def following(arrivals: asyncio.Queue[Delivery | None]) -> Delivery:
+    """The next to come. Raises Lost."""
     if (delivery := await arrivals.get()) is None:
         raise Lost
     return delivery

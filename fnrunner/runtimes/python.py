@@ -69,7 +69,10 @@ class PythonRuntime:
     ) -> Launch:
         bootstrap = f"{layout.runtime_directory}/{BOOTSTRAP}"
         argv = (interpreter, *FLAGS, bootstrap, str(control_fd), layout.task_root)
-        return Launch(argv, function_variables(spec, layout, log_stream))
+        variables = function_variables(spec, layout, log_stream)
+        # what the dynamic linker reads at the start of a program counts only for one that is started
+        own = any(name in spec.variables for name in ("LD_LIBRARY_PATH", "LD_PRELOAD"))
+        return Launch(argv, variables, script=0 if own else 1 + len(FLAGS))
 
     def _candidates(self, name: str) -> Iterator[Path]:
         if name == f"python{sys.version_info.major}.{sys.version_info.minor}":

@@ -38,10 +38,16 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """The program to start. ``variables`` is the whole environment; nothing is inherited."""
+    """The program to start. ``variables`` is the whole environment; nothing is inherited.
+
+    Where ``script`` is not 0, ``argv[script]`` is a Python program that may as well be run by an interpreter that has
+    been loaded already. ``programs`` are others that it starts, by their paths on the host.
+    """
 
     argv: tuple[str, ...]
     variables: Mapping[str, str] = field(repr=False)
+    script: int = 0
+    programs: tuple[str, ...] = ()
 
 
 class Runtime(Protocol):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from fnrunner.model import limits
 from fnrunner.model.invocation import EnvironmentSpec, Invocation
 from fnrunner.runtimes.frames import BadFrame, Kind, header, invoke_head
-from fnrunner.runtimes.runtime import Runtime
+from fnrunner.runtimes.runtime import Launch, Runtime
 from fnrunner.sandbox.control import Control
 from fnrunner.sandbox.incoming import ChunkRefused, Collected, Held, OnChunk
 from fnrunner.sandbox.output import BoundedLog, Output
@@ -59,6 +59,14 @@ Incident = Frame | Ended | TimedOut | Abandoned
 
 
 _STREAM_ENDS = frozenset((Kind.STREAM_END, Kind.STREAM_ERROR))
+
+
+def _script(launch: Launch, here: str, seen: str) -> tuple[tuple[str, str], ...]:
+    """Where the program is that may be run by a loaded interpreter: on the host, and inside."""
+    if not launch.script:
+        return ()
+    path = launch.argv[launch.script]
+    return ((here + path.removeprefix(seen), path),)
 
 
 class Connection:
@@ -123,6 +131,8 @@ class Connection:
             interpreter=interpreter,
         )
         control_fd = self._control.their_fd
+        # it may be ready before the sandbox has said that it runs
+        self._expect()
         launch = runtime.launch(spec, layout, interpreter=interpreter, control_fd=control_fd, log_stream=log_stream)
         self._process = await sandbox.start(
             Command(
@@ -141,6 +151,9 @@ class Connection:
                 output_fd=self.output.write_fd,
                 inherited_fds=(control_fd,),
                 directories=spec.directories,
+                programs=launch.programs,
+                script=launch.script,
+                scripts=_script(launch, runtime.runtime_directory, layout.runtime_directory),
             )
         )
         self._control.hand_over()
@@ -162,8 +175,7 @@ class Connection:
         return self._process is not None and self._process.out_of_memory()
 
     async def ready(self, within: timedelta) -> Incident:
-        """Wait for READY or INIT_ERROR."""
-        self._expect()
+        """Wait for READY or INIT_ERROR. Once, first of all."""
         incident = await self._answer(within.total_seconds())
         if self._process is not None and isinstance(incident, Frame):
             self._process.initialised()

@@ -125,13 +125,7 @@ class ProcessSandbox:
         popen: subprocess.Popen[bytes] | None = None
         try:
             self._make_directories(directory)
-            if self._cgroups:
-                group = self._cgroups.create(
-                    self._owner.name(command.environment_id),
-                    within=self._owner.name("functions"),
-                    memory_mb=command.limits.memory_mb,
-                    processes=command.limits.processes,
-                )
+            group = self._make_group(command)
             popen = self._spawn(self._plan(command, directory, group), command)
             process = StartedProcess(
                 popen,
@@ -152,6 +146,30 @@ class ProcessSandbox:
         if self._watch is not None:
             self._watch.add(process)
         return process
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    @property
+    def cgroups(self) -> Hierarchy | None:
+        return self._cgroups
+
+    def _make_group(self, command: Command) -> Cgroup | None:
+        """Raises OSError."""
+        if self._cgroups is None:
+            return None
+        return self._cgroups.create(
+            self._owner.name(command.environment_id),
+            within=self._owner.name("functions"),
+            memory_mb=command.limits.memory_mb,
+            processes=command.limits.processes,
+        )
+
+    @property
+    def _nice(self) -> int:
+        """Where no group weighs them, each process is less urgent than the worker."""
+        return 0 if self._shares_cpu else NICE
 
     @property
     def _shares_cpu(self) -> bool:
@@ -184,9 +202,8 @@ class ProcessSandbox:
             "visible": [path for path in command.directories if Path(path).is_relative_to(INSIDE.temporary)],
             "stage": str(directory / "stage"),
             "tmp": str(directory / "tmp") if layout.temporary == INSIDE.temporary else "",
-            "limits": _resource_limits(command.limits, bounded_by_cgroup=group is not None),
-            # where no group weighs them, each process is less urgent than the worker
-            "nice": 0 if self._shares_cpu else NICE,
+            "limits": resource_limits(command.limits, bounded_by_cgroup=group is not None),
+            "nice": self._nice,
             "directory": layout.task_root,
             "argv": command.argv,
             "variables": {**command.variables, MARKER: self._owner.name(command.environment_id)},
@@ -194,7 +211,7 @@ class ProcessSandbox:
 
     def _spawn(self, plan: Mapping[str, Any], command: Command) -> subprocess.Popen[bytes]:
         # In the caller's thread, because the kernel's parent death signal follows the thread that forked.
-        with _stdin_of(plan) as stdin:
+        with memory_file(plan) as stdin:
             return subprocess.Popen(
                 self._launcher(),
                 stdin=stdin,
@@ -217,7 +234,7 @@ class ProcessSandbox:
             targets = dict.fromkeys((INSIDE.task_root, INSIDE.runtime_directory), str(LAUNCHER.parent))
             plan = {"probe": True, "parent": os.getpid(), "cgroups": (), "mount_namespace": True, "read_only": targets}
             plan |= {"visible": [], "stage": str(directory / "stage"), "tmp": str(directory / "tmp")}
-            with _stdin_of(plan) as stdin:
+            with memory_file(plan) as stdin:
                 tried = subprocess.run(
                     self._launcher(), stdin=stdin, capture_output=True, check=False, env=_launcher_variables()
                 )
@@ -229,8 +246,8 @@ class ProcessSandbox:
 
 
 @contextmanager
-def _stdin_of(plan: Mapping[str, Any]) -> Iterator[int]:
-    """A file in memory with the plan, to be the launcher's stdin."""
+def memory_file(plan: Mapping[str, Any]) -> Iterator[int]:
+    """A file in memory with the plan: command lines can be read by everybody."""
     descriptor = os.memfd_create("plan")
     try:
         data = marshal.dumps(dict(plan))
@@ -247,7 +264,7 @@ def _launcher_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
 
 
-def _resource_limits(limits: Limits, *, bounded_by_cgroup: bool) -> dict[str, int]:
+def resource_limits(limits: Limits, *, bounded_by_cgroup: bool) -> dict[str, int]:
     chosen = {
         "RLIMIT_CORE": 0,
         "RLIMIT_NOFILE": limits.open_files,

@@ -37,7 +37,9 @@ class Command:
 
     ``output_fd`` becomes its stdout and stderr, ``inherited_fds`` stay open under their own numbers.
     ``directories`` on the host stay visible at their own paths, read and write.
-    ``code_directory`` and ``runtime_directory`` are on the host, and are seen where ``layout`` says.
+    ``code_directory`` and ``runtime_directory`` are on the host, and are seen where ``layout`` says. ``programs`` are
+    others that it starts, by their paths on the host. Where ``script`` is not 0, ``argv[script]`` is one of ``scripts``
+    (where it is on the host, where it is seen), and a sandbox may run it in an interpreter that has been loaded already.
     """
 
     environment_id: str
@@ -50,13 +52,17 @@ class Command:
     output_fd: int
     inherited_fds: tuple[int, ...]
     directories: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    script: int = 0
+    scripts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxReport:
     """What this host gives. ``gaps`` are sentences, each with its remedy; empty means nothing is missing.
 
-    ``cgroup_version`` is 0 without cgroups; ``memory``, ``tree_kill`` and ``cpu`` name the mechanism.
+    ``cgroup_version`` is 0 without cgroups; ``memory``, ``tree_kill``, ``cpu`` and ``system_calls`` name the mechanism,
+    the last one empty where nothing is filtered.
     """
 
     name: str
@@ -66,6 +72,8 @@ class SandboxReport:
     memory: str
     tree_kill: str
     cpu: str = "nice"
+    namespaces: tuple[str, ...] = ()
+    system_calls: str = ""
     gaps: tuple[str, ...] = ()
 
 

@@ -30,6 +30,7 @@ FAMILIES: Final = (15, 17, 29, 38, 40, 44)
 
 X32 = 0x40000000
 
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """``audit`` is the kernel's name of the architecture; ``refused`` are numbers of system calls."""

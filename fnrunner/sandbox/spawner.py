@@ -90,7 +90,9 @@ def bind(source: int | str, target: str, attributes: int) -> None:
 
 def restrict(target: str, attributes: int, flags: int = 0) -> None:
     wanted = struct.pack("QQQQ", attributes, 0, 0, 0)
-    check(libc.syscall(MOUNT_SETATTR, AT_FDCWD, target.encode(), flags, wanted, len(wanted)), f"mount_setattr of {target}")
+    check(
+        libc.syscall(MOUNT_SETATTR, AT_FDCWD, target.encode(), flags, wanted, len(wanted)), f"mount_setattr of {target}"
+    )
 
 
 class Spawner:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import pytest
 
 from broker import names
 from broker.rabbitmq import RabbitMQBroker
+from broker.rabbitmq.connection import Session
 from broker.rabbitmq.permit import Permit, Permits
+from broker.rabbitmq.permit_count import Counted, CountQueue
 from broker.topology import Queue, QueueKind, Topology
 from tests.faults.proxy import Proxy, Weather
 from tests.rabbitmq_server import RabbitMQServer
@@ -182,6 +185,30 @@ async def test_an_alarm_keeps_nobody_from_releasing_and_taking(
             (held,) = await take(permits)
     finally:
         await asyncio.to_thread(private_rabbitmq.clear_memory_alarm)
+
+
+async def test_many_are_removed_in_few_turns_so_that_those_who_wait_are_not_kept(
+    clients: tuple[RabbitMQBroker, RabbitMQBroker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    locked = CountQueue.locked
+
+    def counted(queues: CountQueue, session: Session) -> AbstractAsyncContextManager[Counted]:
+        nonlocal turns
+        turns += 1
+        return locked(queues, session)
+
+    monkeypatch.setattr(CountQueue, "locked", counted)
+    one, two = (client.permits("f") for client in clients)
+    await asyncio.gather(one.resize(200), two.resize(200))
+    held = await take(one, 20)
+    for number, total in enumerate((3, 0, 5), 1):
+        await asyncio.gather(one.resize(total, number), two.resize(total, number))
+    for permit in held:
+        await permit.release()
+    assert len(await take(two, 5)) == 5
+    assert await two.acquire(A_MOMENT) is None
+    assert turns < 60
 
 
 class Away:

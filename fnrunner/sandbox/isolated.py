@@ -1,0 +1,140 @@
+"""A process in namespaces of its own: its init process ends when the function does, and everybody in it with that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from fractions import Fraction
+from pathlib import Path
+
+from fnrunner.sandbox.cgroups import Cgroup
+from fnrunner.sandbox.process_tree import PAGE, Entry, members
+from fnrunner.sandbox.spawning import Spawned
+from fnrunner.sandbox.started import delete_tree
+
+
+class IsolatedProcess:
+    """Implements SandboxProcess. Made in the event loop that waits for it."""
+
+    def __init__(
+        self,
+        spawned: Spawned,
+        *,
+        directory: Path,
+        cgroup: Cgroup | None,
+        memory_mb: int,
+        vcpus: Fraction | None = None,
+    ) -> None:
+        """``vcpus`` as for :class:`~fnrunner.sandbox.started.StartedProcess`."""
+        self.memory_mb = memory_mb
+        self._init, self._pidfd, self._status_fd = spawned.pid, spawned.pidfd, spawned.status_fd
+        self._directory = directory
+        self._cgroup = cgroup
+        self._vcpus = vcpus
+        self._peak = 0
+        self._over_limit = False
+        self._returncode: int | None = None
+        self._removal: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._exited: asyncio.Future[int] = self._loop.create_future()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._peak_fd = os.open(cgroup.peak_file() if cgroup else f"/proc/{self._init}/statm", os.O_RDONLY)
+        os.set_blocking(self._status_fd, False)
+        self._loop.add_reader(self._status_fd, self._has_ended)
+        self._loop.add_reader(self._pidfd, self._is_gone)
+
+    @property
+    def pid(self) -> int:
+        """Of the function, where it can be told; otherwise of the init process around it."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            children = Path(f"/proc/{self._init}/task/{self._init}/children").read_text().split()
+            return int(children[0])
+        return self._init
+
+    @property
+    def returncode(self) -> int | None:
+        return self._returncode
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._exited)
+
+    def terminate(self) -> None:
+        # the init process passes it on
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    async def kill_tree(self) -> None:
+        # the kernel ends a pid namespace with its first process, and that is gone only after the others
+        self.kill()
+        await asyncio.shield(self._gone)
+        await self.wait()
+
+    def initialised(self) -> None:
+        if self._cgroup is not None and self._vcpus is not None:
+            # gone, when it ends at this moment
+            with contextlib.suppress(OSError):
+                self._cgroup.limit_cpu(self._vcpus)
+
+    def memory_peak_bytes(self) -> int:
+        if self._peak_fd >= 0 and self._cgroup:
+            with contextlib.suppress(OSError, ValueError):
+                self._peak = max(self._peak, int(os.pread(self._peak_fd, 64, 0)))
+        return self._peak
+
+    def out_of_memory(self) -> bool:
+        return self._over_limit or (self._cgroup is not None and self._cgroup.oom_kills() > 0)
+
+    async def remove(self) -> None:
+        if self._removal is None:
+            self._removal = asyncio.create_task(self._remove())
+        await asyncio.shield(self._removal)
+
+    @property
+    def removed(self) -> bool:
+        return self._removal is not None
+
+    def observe(self, entries: dict[int, Entry]) -> bool:
+        """Take the tree's size from a process table. Whether it is over its limit."""
+        tree = members(entries, root=self._init, marked=frozenset()) - {os.getpid()}
+        size = sum(entries[pid].resident_pages for pid in tree) * PAGE
+        self._peak = max(self._peak, size)
+        self._over_limit = self._over_limit or size > self.memory_mb * 1024 * 1024
+        return self._over_limit
+
+    async def _remove(self) -> None:
+        await self.kill_tree()
+        self.memory_peak_bytes()
+        self._over_limit = self.out_of_memory()
+        os.close(self._peak_fd)
+        self._peak_fd = -1
+        os.close(self._pidfd)
+        self._pidfd = -1
+        if self._cgroup:
+            await self._cgroup.remove()
+        await asyncio.to_thread(delete_tree, self._directory)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pidfd >= 0 and not self._gone.done():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def _has_ended(self) -> None:
+        """Its status came, or can come no more: then it was killed with all that was around it."""
+        try:
+            said = os.read(self._status_fd, 16)
+        except BlockingIOError:
+            return
+        self._loop.remove_reader(self._status_fd)
+        os.close(self._status_fd)
+        self._returncode = os.waitstatus_to_exitcode(int(said)) if said.isdigit() else -signal.SIGKILL
+        if not self._exited.done():
+            self._exited.set_result(self._returncode)
+
+    def _is_gone(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        if not self._gone.done():
+            self._gone.set_result(None)
