@@ -64,6 +64,7 @@ class Settings:
     worker_capacity: int = field(default_factory=default_capacity)
     zone: str = ""
     sandbox: str = "auto"
+    mounts: tuple[str, ...] = ()
     cpu_limit: bool = False
     buckets: Mapping[str, str] = field(default_factory=dict)
     sync_wait: timedelta = timedelta(seconds=10)
@@ -182,6 +183,14 @@ def _matching(pattern: str) -> Callable[[str], str]:
     return convert
 
 
+def _directories(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    for directory in found:
+        if not Path(directory).is_absolute() or not Path(directory).is_dir():
+            raise ValueError(f"{directory} is no absolute path of a directory")
+    return found
+
+
 def _artifacts(text: str) -> str:
     if text.startswith("s3://"):
         raise ValueError("artifacts in S3 are not supported yet: use file:///")
@@ -275,7 +284,8 @@ _READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "FNRUNNER_BACKOFF_FIRST_S": ("backoff_first", _seconds, _DURATION),
     "FNRUNNER_WORKER_CAPACITY": ("worker_capacity", _whole(1, 10_000), "a whole number from 1 to 10000"),
     "FNRUNNER_ZONE": ("zone", _matching(r"[A-Za-z0-9._-]{1,64}"), "a label of letters, digits, . _ -"),
-    "FNRUNNER_SANDBOX": ("sandbox", _one_of("auto", "process"), "auto or process"),
+    "FNRUNNER_SANDBOX": ("sandbox", _one_of("auto", "namespace", "process"), "auto, namespace or process"),
+    "FNRUNNER_MOUNTS": ("mounts", _directories, "dir,…, each absolute and existing"),
     "FNRUNNER_CPU_LIMIT": ("cpu_limit", lambda text: _one_of("on", "off")(text) == "on", "on or off"),
     "FNRUNNER_BUCKETS": ("buckets", parse_buckets, "name=dir,…"),
     "FNRUNNER_AWS_ENDPOINTS": ("aws_endpoints", parse_endpoints, "sqs=http://…,kinesis=…,dynamodb=…"),

@@ -74,6 +74,8 @@ class Installation:
             "FNRUNNER_BROKER_URL": broker_url,
             "FNRUNNER_PORT": str(self.port),
             "FNRUNNER_ENDPOINT_URL": self.url,
+            # where the functions of tests write down what they did
+            "FNRUNNER_MOUNTS": "/var/tmp",
             "FNRUNNER_RETRY_DELAYS_S": "0.3,0.6",
             "FNRUNNER_BACKOFF_FIRST_S": "0.2",
             **settings,

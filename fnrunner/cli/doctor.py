@@ -39,7 +39,7 @@ def doctor(as_json: bool, endpoint_url: str) -> int:
     findings: list[Finding] = []
     try:
         settings = Settings.read(os.environ)
-        findings += host.look(settings.data_dir, cpu_limit=settings.cpu_limit)
+        findings += host.look(settings.data_dir, sandbox=settings.sandbox, cpu_limit=settings.cpu_limit)
     except SettingsError as error:
         remedy = "correct it, or unset it"
         findings += [host.Finding("settings", host.Verdict.FAULT, text, remedy) for text in error.problems]

@@ -11,7 +11,7 @@ from datetime import timedelta
 from fnrunner.model import limits
 from fnrunner.model.invocation import EnvironmentSpec, Invocation
 from fnrunner.runtimes.frames import BadFrame, Kind, header, invoke_head
-from fnrunner.runtimes.runtime import Launch, Runtime
+from fnrunner.runtimes.runtime import Runtime
 from fnrunner.sandbox.control import Control
 from fnrunner.sandbox.incoming import ChunkRefused, Collected, Held, OnChunk
 from fnrunner.sandbox.output import BoundedLog, Output
@@ -59,14 +59,6 @@ Incident = Frame | Ended | TimedOut | Abandoned
 
 
 _STREAM_ENDS = frozenset((Kind.STREAM_END, Kind.STREAM_ERROR))
-
-
-def _script(launch: Launch, here: str, seen: str) -> tuple[tuple[str, str], ...]:
-    """Where the program is that may be run by a loaded interpreter: on the host, and inside."""
-    if not launch.script:
-        return ()
-    path = launch.argv[launch.script]
-    return ((here + path.removeprefix(seen), path),)
 
 
 class Connection:
@@ -153,7 +145,6 @@ class Connection:
                 directories=spec.directories,
                 programs=launch.programs,
                 script=launch.script,
-                scripts=_script(launch, runtime.runtime_directory, layout.runtime_directory),
             )
         )
         self._control.hand_over()

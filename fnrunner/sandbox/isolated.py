@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -97,7 +98,7 @@ class IsolatedProcess:
     def removed(self) -> bool:
         return self._removal is not None
 
-    def observe(self, entries: dict[int, Entry]) -> bool:
+    def observe(self, entries: Mapping[int, Entry]) -> bool:
         """Take the tree's size from a process table. Whether it is over its limit."""
         tree = members(entries, root=self._init, marked=frozenset()) - {os.getpid()}
         size = sum(entries[pid].resident_pages for pid in tree) * PAGE

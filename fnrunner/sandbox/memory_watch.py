@@ -6,10 +6,25 @@ A function that allocates faster than that is stopped by its RLIMIT_DATA.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Protocol
 
 from fnrunner.sandbox import process_tree
-from fnrunner.sandbox.started import StartedProcess
+from fnrunner.sandbox.process_tree import Entry
+
+
+class Watched(Protocol):
+    """A process with its tree."""
+
+    @property
+    def removed(self) -> bool:
+        """Nobody need look at it any more."""
+
+    def observe(self, entries: Mapping[int, Entry], /) -> bool:
+        """Take the tree's size from a process table. Whether it is over its limit."""
+
+    async def kill_tree(self) -> None: ...
 
 
 class MemoryWatch:
@@ -17,10 +32,10 @@ class MemoryWatch:
 
     def __init__(self, interval: timedelta = timedelta(milliseconds=200)) -> None:
         self._interval_s = interval.total_seconds()
-        self._processes: set[StartedProcess] = set()
+        self._processes: set[Watched] = set()
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, process: StartedProcess) -> None:
+    def add(self, process: Watched) -> None:
         """Watch it until it is removed."""
         self._processes.add(process)
         if self._task is None or self._task.done():

@@ -29,9 +29,9 @@ WRITABLE = NO_SUID | NO_DEVICES
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SETTINGS = (
-    "alternatives", "ca-certificates", "crypto-policies", "fonts", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
-    "ld.so.conf.d", "locale.alias", "localtime", "mime.types", "nsswitch.conf", "pki", "protocols", "resolv.conf", "services",
-    "ssl", "terminfo", "timezone",
+    "alternatives", "ca-certificates", "crypto-policies", "fonts", "gai.conf", "host.conf", "hosts", "ld.so.cache",
+    "ld.so.conf", "ld.so.conf.d", "locale.alias", "localtime", "mime.types", "nsswitch.conf", "pki", "protocols", "resolv.conf",
+    "services", "ssl", "terminfo", "timezone",
 )  # fmt: skip
 """Of /etc: what programs need to find libraries, hosts, certificates and the time."""
 
@@ -78,10 +78,7 @@ class NamespaceSandbox(ProcessSandbox):
 
     def describe(self) -> SandboxReport:
         plain = super().describe()
-        gaps = [gap for gap in plain.gaps if "/tmp" not in gap]
-        gaps.append(
-            "functions share this host's network: bind what they must not reach to another address, or filter it"
-        )
+        gaps = [*plain.gaps]
         if self._filter is None:
             gaps.append(f"system calls are not filtered on {os.uname().machine}: run workers on x86_64 or aarch64")
         return SandboxReport(
@@ -109,9 +106,9 @@ class NamespaceSandbox(ProcessSandbox):
             with memory_file(self._isolated_plan(command, directory, group)) as plan:
                 spawned = await self._spawning.spawn(
                     self._interpreter(command),
-                    command.scripts,
                     entrances=group.entrances if group else (),
                     descriptors=(plan, command.output_fd, *command.inherited_fds),
+                    script=_script(command),
                 )
             process = IsolatedProcess(
                 spawned,
@@ -168,6 +165,14 @@ def _system() -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, int], 
         elif os.path.exists(path):
             shown.append((os.path.realpath(path), path, CODE))
     return tuple(links), tuple(shown)
+
+
+def _script(command: Command) -> tuple[str, str] | tuple[()]:
+    """The program that a loaded interpreter may run: on the host, and inside."""
+    if not command.script:
+        return ()
+    seen = command.argv[command.script]
+    return command.runtime_directory + seen.removeprefix(command.layout.runtime_directory), seen
 
 
 def _programs(command: Command) -> Iterator[tuple[str, str, int]]:

@@ -45,6 +45,7 @@ class ProcessSandbox:
         self._cpu_limit = cpu_limit
         self._owner = Owner.this_process()
         self._watch = None if cgroups else MemoryWatch()
+        self._misses: tuple[str, ...] = ()
         self._python: str = getattr(sys, "_base_executable", None) or sys.executable
 
     @classmethod
@@ -70,7 +71,9 @@ class ProcessSandbox:
 
     def describe(self) -> SandboxReport:
         version = self._cgroups.version if self._cgroups else 0
-        gaps = []
+        gaps = [
+            "functions share this host's network: keep what they must not reach behind a password or another address"
+        ]
         if not version:
             gaps.append(
                 "memory and process limits are per process, not per function: make /sys/fs/cgroup writable "
@@ -91,7 +94,7 @@ class ProcessSandbox:
             memory="cgroup" if version else "RLIMIT_DATA and polling",
             cpu=("cgroup limit" if self._cpu_limit else "cgroup weight") if self._shares_cpu else "nice",
             tree_kill={0: "process table", 1: "cgroup.procs", 2: "cgroup.kill"}[version],
-            gaps=tuple(gaps),
+            gaps=(*gaps, *self._misses),
         )
 
     def sweep(self) -> int:
@@ -146,6 +149,13 @@ class ProcessSandbox:
         if self._watch is not None:
             self._watch.add(process)
         return process
+
+    def misses(self, gap: str) -> None:
+        """Say this too where it is described: what another sandbox would give here."""
+        self._misses += (gap,)
+
+    def close(self) -> None:
+        """Nothing runs any more, and nothing is to be started."""
 
     @property
     def root(self) -> Path:

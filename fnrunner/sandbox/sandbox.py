@@ -38,8 +38,8 @@ class Command:
     ``output_fd`` becomes its stdout and stderr, ``inherited_fds`` stay open under their own numbers.
     ``directories`` on the host stay visible at their own paths, read and write.
     ``code_directory`` and ``runtime_directory`` are on the host, and are seen where ``layout`` says. ``programs`` are
-    others that it starts, by their paths on the host. Where ``script`` is not 0, ``argv[script]`` is one of ``scripts``
-    (where it is on the host, where it is seen), and a sandbox may run it in an interpreter that has been loaded already.
+    others that it starts, by their paths on the host. Where ``script`` is not 0, ``argv[script]`` is a Python program in the
+    runtime's directory, and a sandbox may run it in an interpreter that has been loaded already.
     """
 
     environment_id: str
@@ -54,7 +54,6 @@ class Command:
     directories: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     script: int = 0
-    scripts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,8 @@ def _instructions(machine: Machine) -> list[bytes]:
         struct.pack("<HBBI", code, distance(yes, here), distance(no, here), value)
         for here, (code, value, yes, no) in enumerate(checks)
     ]
-    for value in (ALLOW, ERRNO | EPERM, ERRNO | ENOSYS, KILL_PROCESS):
-        program.append(struct.pack("<HBBI", RETURN, 0, 0, value))
-    return program
+    answers = (ALLOW, ERRNO | EPERM, ERRNO | ENOSYS, KILL_PROCESS)
+    return program + [struct.pack("<HBBI", RETURN, 0, 0, value) for value in answers]
 
 
 def _checks(machine: Machine) -> list[tuple[int, int, str | int, str | int]]:

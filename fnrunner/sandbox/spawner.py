@@ -1,16 +1,18 @@
 """The fork server: an interpreter that waits, and becomes an environment in milliseconds when it is asked to.
 
-Started as ``python -I -u -B -X utf8 spawner.py SOCKET PARENT SCRIPT=SEEN…``, one for each interpreter of a worker; standard
-library only, Python 3.9 and later, nothing of fnrunner. It holds no secret: what is to be run comes in a file in memory that
-only the new process reads, so no environment can find another's variables in what it inherited.
+Started as ``python -I -u -B -X utf8 spawner.py SOCKET PARENT``, one for each interpreter of a worker; standard library only,
+Python 3.9 and later, nothing of fnrunner. It holds no secret: what is to be run comes in a file in memory that only the new
+process reads, so no environment can find another's variables in what it inherited.
 
 ::
 
     worker ─► spawner ── clone ──► init, pid 1 in namespaces of its own: mounts, then waits ── fork ──► the function
                                     │ writes how the function ended into a pipe, and takes the rest along
 
-A request is ``(number, cgroup entrances)`` with file descriptors: the plan, the pipe for the status, the output, and those
-that the function inherits. The answer is ``(number, pid, error)``, with a pidfd of the init process where there is one.
+A request is ``(number, cgroup entrances, script)`` with file descriptors: the plan, the pipe for the status, the output, and
+those that the function inherits. ``script`` is the Python program that may be run without starting an interpreter: where it
+is, and where the function sees it; or empty. The answer is ``(number, pid, error)``, with a pidfd of the init process where
+there is one.
 """
 
 from __future__ import annotations
@@ -60,11 +62,11 @@ UNREADABLE = ("kcore", "keys", "timer_list", "sysrq-trigger", "latency_stats", "
 
 # What most functions import anyway, and nothing that starts threads or opens files.
 PRELOADED = (
-    "asyncio", "base64", "collections", "concurrent.futures", "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal",
-    "email.message", "enum", "functools", "gzip", "hashlib", "hmac", "http.client", "importlib.util", "inspect", "io",
-    "itertools", "json", "logging", "math", "operator", "pathlib", "queue", "random", "re", "secrets", "shutil", "socket", "ssl",
-    "string", "struct", "subprocess", "tempfile", "textwrap", "threading", "time", "traceback", "typing", "urllib.parse",
-    "urllib.request", "uuid", "warnings", "weakref", "zipfile",
+    "asyncio", "base64", "collections", "concurrent.futures", "contextlib", "copy", "csv", "dataclasses", "datetime",
+    "decimal", "email.message", "enum", "functools", "gzip", "hashlib", "hmac", "http.client", "importlib.util",
+    "inspect", "io", "itertools", "json", "logging", "math", "operator", "pathlib", "queue", "random", "re", "secrets",
+    "shutil", "socket", "ssl", "string", "struct", "subprocess", "tempfile", "textwrap", "threading", "time", "traceback",
+    "typing", "urllib.parse", "urllib.request", "uuid", "warnings", "weakref", "zipfile",
 )  # fmt: skip
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -98,9 +100,10 @@ def restrict(target: str, attributes: int, flags: int = 0) -> None:
 class Spawner:
     """Answers requests until the worker closes its end."""
 
-    def __init__(self, channel: socket.socket, parent: int, scripts: dict[str, Any]) -> None:
-        self.channel, self.parent, self.scripts = channel, parent, scripts
-        self.code: Any = None
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.scripts: dict[str, Any] = {}
+        self.loaded = False
         self.python = ctypes.pythonapi
         # held throughout, or another thread state could be current in the child
         self.raw = ctypes.PyDLL(None, use_errno=True)
@@ -111,14 +114,20 @@ class Spawner:
             message, descriptors, _, _ = socket.recv_fds(self.channel, 8192, MOST_DESCRIPTORS)
             if not message:
                 os._exit(0)
-            number, entrances = marshal.loads(message)  # noqa: S302 - the worker wrote it
+            number, entrances, script = marshal.loads(message)  # noqa: S302 - the worker wrote it
             try:
+                if script and script[1] not in self.scripts:
+                    self.scripts[script[1]] = compiled(*script)
                 self.spawn(number, entrances, descriptors)
             except OSError as error:
                 self.channel.send(marshal.dumps((number, 0, str(error))))
             finally:
                 for descriptor in descriptors:
                     os.close(descriptor)
+            if not self.loaded:
+                # after the first request, which may be a trial that nobody should have to wait for
+                self.loaded = True
+                load()
 
     def spawn(self, number: int, entrances: tuple[str, ...], descriptors: list[int]) -> None:
         """Raises OSError when there is no process; what goes wrong in it is said in its own output."""
@@ -155,13 +164,12 @@ class Spawner:
 
 def admit(pid: int, entrances: tuple[str, ...]) -> None:
     """Say who the process is outside, and put it into its control groups, before it may do anything."""
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{USER} {os.geteuid()} 1"),
-        ("gid_map", f"{GROUP} {os.getegid()} 1"),
-        *(("", entrance) for entrance in entrances),
+    for path, text in (
+        (f"/proc/{pid}/setgroups", "deny"),
+        (f"/proc/{pid}/uid_map", f"{USER} {os.geteuid()} 1"),
+        (f"/proc/{pid}/gid_map", f"{GROUP} {os.getegid()} 1"),
+        *((entrance, str(pid)) for entrance in entrances),
     ):
-        path, text = (f"/proc/{pid}/{name}", text) if name else (text, str(pid))
         descriptor = os.open(path, os.O_WRONLY)
         try:
             os.write(descriptor, text.encode())
@@ -246,7 +254,7 @@ def build_root(plan: dict[str, Any]) -> None:
     for name, link in plan["links"]:
         make_directory(os.path.dirname(f"{root}{name}"))
         os.symlink(link, f"{root}{name}")
-    for name in ("/dev", "/proc", "/opt", "/tmp", "/etc", "/var"):
+    for name in ("/dev", "/proc", "/opt", "/tmp", "/etc", "/var"):  # noqa: S108 - their names inside
         make_directory(f"{root}{name}")
     for descriptor, target, attributes in shown:
         prepare(descriptor, f"{root}{target}")
@@ -306,7 +314,7 @@ def cover_proc(root: str) -> None:
 def become(plan: dict[str, Any], inherited: list[int], scripts: dict[str, Any]) -> NoReturn:
     """Give up every right, and run."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for descriptor, number in zip(inherited, plan["inherited"]):
+    for descriptor, number in zip(inherited, plan["inherited"]):  # noqa: B905 - of Python 3.10
         os.dup2(descriptor, number)
         os.set_inheritable(number, True)
         os.close(descriptor)
@@ -427,19 +435,20 @@ def forget_shadowed(*directories: str) -> None:
                 del sys.modules[module]
 
 
-def load(scripts: list[str]) -> dict[str, Any]:
-    """The programs that may be run without starting an interpreter, by the path at which functions see them."""
-    found = {}
-    for pair in scripts:
-        source, _, seen = pair.partition("=")
-        with open(source, "rb") as file:
-            found[seen] = compile(file.read(), seen, "exec")
+def compiled(source: str, seen: str) -> Any:
+    with open(source, "rb") as file:
+        return compile(file.read(), seen, "exec")
+
+
+def load() -> None:
+    """Import what functions will want. It is the same for all, and no function's."""
     for name in PRELOADED:
         try:
             __import__(name)
         except ImportError:
             pass  # an interpreter may be built without it
-    return found
+    gc.collect()
+    gc.freeze()
 
 
 def main() -> None:
@@ -453,10 +462,7 @@ def main() -> None:
     if os.geteuid() == 0:
         os.setgroups([])
     gc.disable()
-    spawner = Spawner(channel, parent, load(sys.argv[3:]))
-    gc.collect()
-    gc.freeze()
-    spawner.serve()
+    Spawner(channel).serve()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,22 +57,25 @@ class Spawning:
     async def spawn(
         self,
         interpreter: str,
-        scripts: Sequence[tuple[str, str]],
         *,
         entrances: tuple[str, ...],
         descriptors: tuple[int, ...],
+        script: tuple[str, str] | tuple[()] = (),
     ) -> Spawned:
-        """A process that reads its plan from the first descriptor. ``scripts`` are what it may run without starting an
-        interpreter: where each is on the host, and where functions see it.
+        """A process that reads its plan from the first descriptor. ``script`` may be run without starting an interpreter:
+        where it is on the host, and where the function sees it.
 
         Raises: SpawnFailed, OSError.
         """
-        spawner = await self._spawner(interpreter, scripts)
-        return await spawner.spawn(entrances, descriptors)
+        spawner = await self._spawner(interpreter)
+        return await spawner.spawn(entrances, descriptors, script)
 
     def tried(self, interpreter: str, plan: Mapping[str, Any]) -> str:
-        """What stands in the way of a process with this plan; nothing where it ends well. Blocks for a short while."""
-        spawner = _Spawner(interpreter, ())
+        """What stands in the way of a process with this plan; nothing where it ends well, and then its spawner is kept.
+
+        Blocks for a short while.
+        """
+        spawner = _Spawner(interpreter)
         output, said = os.pipe()
         try:
             spawner.wait_ready()
@@ -80,84 +83,99 @@ class Spawning:
                 spawned = spawner.spawn_now((), (file, said))
             os.close(said)
             said = -1
-            return _ended_well(spawned, output)
+            trouble = _ended_well(spawned, output)
         except SpawnFailed as error:
-            return str(error)
+            trouble = str(error)
         finally:
-            spawner.close()
             os.close(output)
             if said >= 0:
                 os.close(said)
+        if trouble:
+            spawner.close()
+        else:
+            self._spawners[interpreter] = spawner
+        return trouble
 
     def close(self) -> None:
         for spawner in self._spawners.values():
             spawner.close()
         self._spawners.clear()
 
-    async def _spawner(self, interpreter: str, scripts: Sequence[tuple[str, str]]) -> _Spawner:
+    async def _spawner(self, interpreter: str) -> _Spawner:
         async with self._starting.setdefault(interpreter, asyncio.Lock()):
             spawner = self._spawners.get(interpreter)
-            if spawner is None or spawner.ended:
-                if spawner is not None:
-                    log.warning("the process that starts functions of %s ended; starting another", interpreter)
-                    spawner.close()
-                spawner = self._spawners[interpreter] = _Spawner(interpreter, scripts)
-                try:
-                    await spawner.attach()
-                except BaseException:
-                    spawner.close()
-                    self._spawners.pop(interpreter, None)
-                    raise
+            if spawner is not None and spawner.ended:
+                log.warning("the process that starts functions of %s ended; starting another", interpreter)
+                spawner.close()
+                spawner = None
+            if spawner is None:
+                spawner = self._spawners[interpreter] = _Spawner(interpreter)
+            try:
+                await spawner.attach()
+            except BaseException:
+                spawner.close()
+                self._spawners.pop(interpreter, None)
+                raise
             return spawner
 
 
 class _Spawner:
     """One process of :mod:`fnrunner.sandbox.spawner`."""
 
-    def __init__(self, interpreter: str, scripts: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, interpreter: str) -> None:
         """Started at once, in the caller's thread: the kernel's parent death signal follows the thread that forked."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._waiting: dict[int, tuple[asyncio.Future[Spawned], int]] = {}
         self._number = _READY
         self._ready: asyncio.Future[None] | None = None
+        self._was_ready = False
         self.ended = False
-        words = [f"{source}={seen}" for source, seen in scripts]
-        with theirs:
-            self._process = subprocess.Popen(
-                [interpreter, *FLAGS, str(PROGRAM), str(theirs.fileno()), str(os.getpid()), *words],
-                stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), cwd="/", start_new_session=True,
-                env={"LD_LIBRARY_PATH": _LIBRARIES, "LANG": "en_US.UTF-8", "TZ": ":UTC"},
-            )  # fmt: skip
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [interpreter, *FLAGS, str(PROGRAM), str(theirs.fileno()), str(os.getpid())],
+                    stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), cwd="/", start_new_session=True,
+                    env={"LD_LIBRARY_PATH": _LIBRARIES, "LANG": "en_US.UTF-8", "TZ": ":UTC"},
+                )  # fmt: skip
+        except BaseException:
+            self._channel.close()
+            raise
 
     async def attach(self) -> None:
         """Wait until it can be asked. Raises SpawnFailed."""
-        loop = asyncio.get_running_loop()
-        self._channel.setblocking(False)
-        self._ready = loop.create_future()
-        loop.add_reader(self._channel, self._heard)
+        if self._ready is None:
+            loop = asyncio.get_running_loop()
+            self._channel.setblocking(False)
+            self._ready = loop.create_future()
+            if self._was_ready:
+                self._ready.set_result(None)
+            loop.add_reader(self._channel, self._heard)
         try:
             async with asyncio.timeout(START_S):
-                await self._ready
+                await asyncio.shield(self._ready)
         except TimeoutError:
             raise SpawnFailed("the process that starts functions did not come up") from None
 
     def wait_ready(self) -> None:
-        """The same without an event loop."""
+        """The same without an event loop, before ``attach``."""
         self._channel.settimeout(START_S)
         try:
             if not self._channel.recv(_MESSAGE):
                 raise SpawnFailed("the process that starts functions ended")
+            self._was_ready = True
         except TimeoutError:
             raise SpawnFailed("the process that starts functions did not come up") from None
 
-    async def spawn(self, entrances: tuple[str, ...], descriptors: tuple[int, ...]) -> Spawned:
+    async def spawn(
+        self, entrances: tuple[str, ...], descriptors: tuple[int, ...], script: tuple[str, str] | tuple[()]
+    ) -> Spawned:
         status_fd, told = os.pipe()
         future: asyncio.Future[Spawned] = asyncio.get_running_loop().create_future()
         self._number += 1
         number = self._number
         self._waiting[number] = future, status_fd
         try:
-            self._ask(number, entrances, (descriptors[0], told, *descriptors[1:]))
+            self._ask(number, entrances, (descriptors[0], told, *descriptors[1:]), script)
         except BaseException:
             del self._waiting[number]
             os.close(status_fd)
@@ -173,17 +191,23 @@ class _Spawner:
     def spawn_now(self, entrances: tuple[str, ...], descriptors: tuple[int, ...]) -> Spawned:
         status_fd, told = os.pipe()
         try:
-            self._ask(1, entrances, (descriptors[0], told, *descriptors[1:]))
+            self._ask(1, entrances, (descriptors[0], told, *descriptors[1:]), ())
         finally:
             os.close(told)
         message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE, 1)
         return _spawned(message, fds, status_fd)
 
-    def _ask(self, number: int, entrances: tuple[str, ...], descriptors: tuple[int, ...]) -> None:
+    def _ask(
+        self,
+        number: int,
+        entrances: tuple[str, ...],
+        descriptors: tuple[int, ...],
+        script: tuple[str, str] | tuple[()],
+    ) -> None:
         if self.ended:
             raise SpawnFailed("the process that starts functions ended")
         try:
-            socket.send_fds(self._channel, [marshal.dumps((number, entrances))], list(descriptors))
+            socket.send_fds(self._channel, [marshal.dumps((number, entrances, script))], list(descriptors))
         except BlockingIOError:
             raise SpawnFailed("too many environments start at once") from None
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,7 +117,7 @@ class StartedProcess:
     def removed(self) -> bool:
         return self._removal is not None
 
-    def observe(self, entries: dict[int, Entry]) -> bool:
+    def observe(self, entries: Mapping[int, Entry]) -> bool:
         """Take the tree's size from a process table, and remember who belongs to it. Whether it is over its limit."""
         tree = self._members(entries, frozenset())
         self._known |= {pid: entries[pid].start for pid in tree}
@@ -126,7 +127,7 @@ class StartedProcess:
         self._over_limit = self._over_limit or size > self.memory_mb * 1024 * 1024
         return self._over_limit
 
-    def _members(self, entries: dict[int, Entry], marked: frozenset[int]) -> set[int]:
+    def _members(self, entries: Mapping[int, Entry], marked: frozenset[int]) -> set[int]:
         still = {pid for pid, start in self._known.items() if pid in entries and entries[pid].start == start}
         return process_tree.members(entries, root=self.pid, marked=marked | still) - {os.getpid()}
 

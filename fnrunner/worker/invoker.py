@@ -34,7 +34,14 @@ class Specs:
     Every function sees the directories of all buckets: there is no role yet that could say which it may see.
     """
 
-    def __init__(self, catalogue: Catalogue, cache: Path, home: Home) -> None:
+    def __init__(
+        self, catalogue: Catalogue, cache: Path, home: Home, *, mounts: tuple[str, ...] = (), isolated: bool = False
+    ) -> None:
+        """``mounts`` are directories that every function sees. Where functions are not ``isolated``, they see those that
+        are not below ``/tmp`` anyway.
+        """
+        self._mounts = mounts
+        self._isolated = isolated
         self._catalogue = catalogue
         self._cache = cache
         self._home = home
@@ -82,8 +89,12 @@ class Specs:
             variables=dict(function.environment),
             log_format=function.log_format,
             application_log_level=function.application_log_level,
-            # elsewhere they are visible anyway, and a new bucket must not cost every environment
-            directories=tuple(b.directory for b in buckets if Path(b.directory).is_relative_to(PRIVATE)),
+            # what is visible anyway is left out: a new bucket must not cost every environment then
+            directories=tuple(
+                directory
+                for directory in dict.fromkeys((*(b.directory for b in buckets), *self._mounts))
+                if self._isolated or Path(directory).is_relative_to(PRIVATE)
+            ),
         )
         # what the environment cannot see (reserved concurrency, tags …) does not change the key
         seen = f"{function.code.digest}{spec!r}{sorted(spec.variables.items())}"

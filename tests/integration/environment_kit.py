@@ -18,6 +18,7 @@ from fnrunner.model.invocation import EnvironmentSpec, Invocation
 from fnrunner.runtimes.python import PythonRuntime
 from fnrunner.sandbox import cgroups, process_tree
 from fnrunner.sandbox.cgroups import Hierarchy
+from fnrunner.sandbox.namespace import NamespaceSandbox
 from fnrunner.sandbox.ownership import MARKER
 from fnrunner.sandbox.process import ProcessSandbox
 from fnrunner.worker.environment import Environment, EnvironmentState
@@ -49,8 +50,16 @@ def invocation(payload: bytes = b"{}", request_id: str = "request-1", **more: An
 
 
 def processes_of(environment: Environment) -> list[int]:
-    """Every living process that began in this environment."""
-    return [pid for pid, name in process_tree.markers(MARKER.encode()) if name.endswith(environment.environment_id)]
+    """Every living process that began in this environment: as its variables say, or its cgroup or its root directory."""
+    marked = {pid for pid, name in process_tree.markers(MARKER.encode()) if name.endswith(environment.environment_id)}
+    return sorted(marked | {pid for pid in process_tree.table() if _is_in(pid, environment.environment_id)})
+
+
+def _is_in(pid: int, environment_id: str) -> bool:
+    try:
+        return any(environment_id in Path(f"/proc/{pid}/{file}").read_text() for file in ("cgroup", "mountinfo"))
+    except OSError:
+        return False
 
 
 def open_fds() -> set[str]:
@@ -101,17 +110,25 @@ def full_sandbox(root: Path) -> ProcessSandbox:
     return ProcessSandbox(root, cgroups=hierarchy, mount_namespace=mount_namespace)
 
 
+def namespace_sandbox(root: Path) -> NamespaceSandbox:
+    return NamespaceSandbox(root, cgroups=_host_facts()[0])
+
+
 @asynccontextmanager
 async def kit(kind: str, directory: Path) -> AsyncIterator[Kit]:
-    """``full`` is what this host gives at most, ``bare`` what every host gives."""
+    """``namespace`` is what this host gives at most, ``full`` as much without namespaces, ``bare`` what every host gives."""
     before = open_fds()
     root = directory / "sandbox"
     make: dict[str, Callable[[], ProcessSandbox]] = {
+        "namespace": lambda: namespace_sandbox(root),
         "full": lambda: full_sandbox(root),
         "bare": lambda: ProcessSandbox(root, cgroups=None, mount_namespace=False),
     }
     root.mkdir()
-    made = Kit(make[kind](), root, directory / "code")
+    sandbox = make[kind]()
+    made = Kit(sandbox, root, directory / "code")
     yield made
     await made.close()
+    if isinstance(sandbox, NamespaceSandbox):
+        sandbox.close()
     assert open_fds() <= before

@@ -16,7 +16,7 @@ from fnrunner.worker.environment import EnvironmentState
 from tests.integration.environment_kit import ARN, Kit, invocation, kit
 
 
-@pytest.fixture(params=["full", "bare"])
+@pytest.fixture(params=["namespace", "full", "bare"])
 async def made(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kit]:
     async with kit(request.param, tmp_path) as made:
         yield made

@@ -16,7 +16,7 @@ from fnrunner.worker.environment import Environment, EnvironmentState
 from tests.integration.environment_kit import Kit, invocation, kit, processes_of
 
 
-@pytest.fixture(params=["full", "bare"])
+@pytest.fixture(params=["namespace", "full", "bare"])
 async def made(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kit]:
     async with kit(request.param, tmp_path) as made:
         yield made
@@ -150,8 +150,9 @@ async def test_a_detached_child_does_not_delay_the_answer_and_dies_with_the_envi
             return "answered"
         """
     )
+    alone = len(processes_of(environment))
     assert (await environment.invoke(invocation())).outcome == Succeeded(b'"answered"')
-    assert len(processes_of(environment)) == 2
+    assert len(processes_of(environment)) == alone + 1
     await environment.stop()
     assert processes_of(environment) == []
 
