@@ -20,7 +20,7 @@ from fnrunner.sandbox.cgroups import Cgroup
 from fnrunner.sandbox.isolated import IsolatedProcess
 from fnrunner.sandbox.process import INSIDE, ProcessSandbox, memory_file, resource_limits
 from fnrunner.sandbox.sandbox import Command, Limits, SandboxReport, SandboxUnavailable
-from fnrunner.sandbox.spawning import SpawnFailed, Spawning
+from fnrunner.sandbox.spawning import Base, SpawnFailed, Spawning
 from fnrunner.sandbox.started import delete_tree
 
 READ_ONLY, NO_SUID, NO_DEVICES = 1, 2, 4
@@ -45,8 +45,9 @@ class NamespaceSandbox(ProcessSandbox):
         """Use ``on_this_host``."""
         super().__init__(root, mount_namespace=True, **parts)
         self._filter = seccomp.program(os.uname().machine)
-        self._spawning = Spawning()
-        self._links, self._system = _system()
+        stage = self._directory("stage")
+        stage.mkdir(parents=True, exist_ok=True)
+        self._spawning = Spawning(Base(str(stage), *_system()))
 
     @classmethod
     def on_this_host(cls, root: Path, *, cpu_limit: bool = False) -> Self:
@@ -129,6 +130,7 @@ class NamespaceSandbox(ProcessSandbox):
     def close(self) -> None:
         """End the spawners, and with them every function that still runs."""
         self._spawning.close()
+        delete_tree(self._directory("stage"))
 
     def _interpreter(self, command: Command) -> str:
         """Of the spawner: the function's own, where it is a script that need not be started anew."""
@@ -136,9 +138,7 @@ class NamespaceSandbox(ProcessSandbox):
 
     def _isolated_plan(self, command: Command, directory: Path, group: Cgroup | None) -> dict[str, Any]:
         return {
-            "stage": str(directory / "stage"),
-            "links": self._links,
-            "shown": [*self._system, *_programs(command), *_own(command, directory)],
+            "shown": [*_programs(command), *_own(command, directory)],
             "inherited": command.inherited_fds,
             "limits": resource_limits(command.limits, bounded_by_cgroup=group is not None),
             "nice": self._nice,

@@ -6,10 +6,15 @@ process reads, so no environment can find another's variables in what it inherit
 
 ::
 
-    worker ─► spawner ── clone ──► init, pid 1 in namespaces of its own: mounts, then waits ── fork ──► the function
-                                    │ writes how the function ended into a pipe, and takes the rest along
+    worker ─► spawner ── clone ──► init, pid 1 in namespaces of its own, with a root directory of the system's programs
+                                    │     └── fork ──► the function: waits for its plan, adds what is its own to the root,
+                                    │                   gives up every right, runs
+                                    └ writes how the function ended into a pipe, and takes the rest along
 
-A request is ``(number, cgroup entrances, script)`` with file descriptors: the plan, the pipe for the status, the output, and
+Everything up to the wait is the same for all functions, and has been done for a few of them before anybody asks.
+
+The first message is ``(stage, links, shown)``: where the root directory is put together, and what of the host is in it. A
+request is ``(number, cgroup entrances, script)`` with file descriptors: the plan, the pipe for the status, the output, and
 those that the function inherits. ``script`` is the Python program that may be run without starting an interpreter: where it
 is, and where the function sees it; or empty. The answer is ``(number, pid, error)``, with a pidfd of the init process where
 there is one.
@@ -24,6 +29,7 @@ import gc
 import marshal
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -36,8 +42,14 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 FAILED = 125
-MOST_DESCRIPTORS = 16
+MOST_BYTES, MOST_DESCRIPTORS = 16384, 16
 READY = 0
+AHEAD = 2
+"""How many wait before anybody asks."""
+
+HIGH = 900
+"""Numbers of file descriptors that the worker does not ask for; below the limit of a function."""
+
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
 SECCOMP_MODE_FILTER = 2
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x00020000, 0x02000000, 0x04000000
@@ -97,56 +109,117 @@ def restrict(target: str, attributes: int, flags: int = 0) -> None:
     )
 
 
+class Waiting:
+    """An init process and its function, which wait for a plan."""
+
+    def __init__(self, pid: int, pidfd: int, init: socket.socket, function: socket.socket) -> None:
+        self.pid, self.pidfd, self.init, self.function = pid, pidfd, init, function
+
+    def start(self, entrances: tuple[str, ...], descriptors: list[int]) -> None:
+        """Raises OSError: it has ended, or could not be put into its control groups."""
+        if self.function.recv(1) != b"r":
+            raise OSError(errno.ESRCH, "a process that waited has ended")
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:
+            pid = children.read().split()[0]
+        for entrance in entrances:
+            write(entrance, pid)
+        plan, status, *others = descriptors
+        socket.send_fds(self.init, [b"s"], [status])
+        socket.send_fds(self.function, [b"p"], [plan, *others])
+
+    def close(self) -> None:
+        """A process that still waits ends."""
+        os.close(self.pidfd)
+        self.init.close()
+        self.function.close()
+
+
 class Spawner:
     """Answers requests until the worker closes its end."""
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
+        self.base: Any = None
         self.scripts: dict[str, Any] = {}
         self.loaded = False
+        self.waiting: list[Waiting] = []
         self.python = ctypes.pythonapi
         # held throughout, or another thread state could be current in the child
         self.raw = ctypes.PyDLL(None, use_errno=True)
 
     def serve(self) -> None:
         self.channel.send(marshal.dumps((READY, os.getpid(), "")))
+        self.base = marshal.loads(self.channel.recv(MOST_BYTES))  # noqa: S302 - the worker wrote it
         while True:
-            message, descriptors, _, _ = socket.recv_fds(self.channel, 8192, MOST_DESCRIPTORS)
+            self.prepare()
+            message, descriptors, _, _ = socket.recv_fds(self.channel, MOST_BYTES, MOST_DESCRIPTORS)
             if not message:
                 os._exit(0)
             number, entrances, script = marshal.loads(message)  # noqa: S302 - the worker wrote it
             try:
                 if script and script[1] not in self.scripts:
                     self.scripts[script[1]] = compiled(*script)
+                    self.forget()
                 self.spawn(number, entrances, descriptors)
             except OSError as error:
                 self.channel.send(marshal.dumps((number, 0, str(error))))
             finally:
                 for descriptor in descriptors:
                     os.close(descriptor)
+
+    def prepare(self) -> None:
+        """While nobody asks: load, and have some who wait. Not before the first request, which may be a mere trial."""
+        if not self.scripts:
+            return
+        while not select.select([self.channel], [], [], 0)[0]:
             if not self.loaded:
-                # after the first request, which may be a trial that nobody should have to wait for
                 self.loaded = True
                 load()
+                self.forget()
+            elif len(self.waiting) < AHEAD:
+                try:
+                    self.waiting.append(self.make())
+                except OSError as error:
+                    os.write(2, f"sandbox: {error}\n".encode())
+                    return
+            else:
+                return
+
+    def forget(self) -> None:
+        """Those who wait know less than they could."""
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            each.close()
 
     def spawn(self, number: int, entrances: tuple[str, ...], descriptors: list[int]) -> None:
         """Raises OSError when there is no process; what goes wrong in it is said in its own output."""
-        go, going = os.pipe()
+        each = self.waiting.pop(0) if self.waiting else self.make()
+        try:
+            each.start(entrances, descriptors)
+            socket.send_fds(self.channel, [marshal.dumps((number, each.pid, ""))], [each.pidfd])
+        finally:
+            each.close()
+
+    def make(self) -> Waiting:
+        """Raises OSError."""
+        init, its_init = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        function, its_function = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             pid = self.clone()
             if pid == 0:
-                os.close(going)
-                begin(go, descriptors, self.scripts)
-            admit(pid, entrances)
-            pidfd = os.pidfd_open(pid)
-            os.write(going, b"g")
+                begin(its_init.detach(), its_function.detach(), self.base, self.scripts)
+            admit(pid)
+            each = Waiting(pid, os.pidfd_open(pid), init, function)
+            init.send(b"g")
+        except BaseException:
+            # without the word, the process ends
+            init.close()
+            function.close()
+            raise
         finally:
-            os.close(go)
-            os.close(going)  # without the word, the process ends
-        try:
-            socket.send_fds(self.channel, [marshal.dumps((number, pid, ""))], [pidfd])
-        finally:
-            os.close(pidfd)
+            its_init.close()
+            its_function.close()
+        return each
 
     def clone(self) -> int:
         """fork, into new namespaces. Python's own fork cannot, and a process may leave its pid namespace only once."""
@@ -162,70 +235,58 @@ class Spawner:
         return pid
 
 
-def admit(pid: int, entrances: tuple[str, ...]) -> None:
-    """Say who the process is outside, and put it into its control groups, before it may do anything."""
-    for path, text in (
-        (f"/proc/{pid}/setgroups", "deny"),
-        (f"/proc/{pid}/uid_map", f"{USER} {os.geteuid()} 1"),
-        (f"/proc/{pid}/gid_map", f"{GROUP} {os.getegid()} 1"),
-        *((entrance, str(pid)) for entrance in entrances),
-    ):
-        descriptor = os.open(path, os.O_WRONLY)
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
+def write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
-def begin(go: int, descriptors: list[int], scripts: dict[str, Any]) -> NoReturn:
-    """The life of the init process. Nothing of the spawner's stays open in it."""
-    status = -1
+def admit(pid: int) -> None:
+    """Say who the process is outside."""
+    write(f"/proc/{pid}/setgroups", "deny")
+    write(f"/proc/{pid}/uid_map", f"{USER} {os.geteuid()} 1")
+    write(f"/proc/{pid}/gid_map", f"{GROUP} {os.getegid()} 1")
+
+
+def begin(init: int, function: int, base: Any, scripts: dict[str, Any]) -> NoReturn:
+    """The life of the init process. Nothing of the spawner's stays open in it but where it writes errors."""
     try:
         check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
-        if os.read(go, 1) != b"g":
+        to_init, to_function = (socket.socket(fileno=number) for number in lifted([init, function]))
+        if to_init.recv(1) != b"g":
             os._exit(FAILED)  # the spawner could not admit it, or is dead
-        plan_file, status, output, *inherited = lifted(descriptors)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.close(output)
-        plan = read_plan(plan_file)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        build_root(plan)
-        function = os.fork()
-        if function == 0:
-            os.close(status)
-            become(plan, inherited, scripts)
-        for descriptor in inherited:
-            os.close(descriptor)
-        stay(function, status)
+        build_root(*base)
+        pid = os.fork()
+        if pid == 0:
+            to_init.close()
+            wait(to_function, base[0], scripts)
+        to_function.close()
+        _, descriptors, _, _ = socket.recv_fds(to_init, 1, 1)
+        if not descriptors:
+            os._exit(0)  # not needed any more
+        stay(pid, descriptors[0])
+    except ConnectionError:
+        os._exit(0)  # not needed any more
     except BaseException as error:
         os.write(2, f"sandbox: {error}\n".encode())
-        tell(status, FAILED << 8)
     finally:
         os._exit(FAILED)
 
 
 def lifted(descriptors: list[int]) -> list[int]:
-    """The same files under numbers that nobody asks for; everything else, but 0, is closed."""
-    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 512) for descriptor in descriptors]
-    os.closerange(1, 512)
-    os.closerange(max(high) + 1, max(high) + 512)
+    """The same files under numbers that nobody asks for; everything else, but 0 to 2, is closed."""
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH) for descriptor in descriptors]
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in high:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # that of the listing itself
     return high
-
-
-def read_plan(descriptor: int) -> dict[str, Any]:
-    size = os.fstat(descriptor).st_size
-    plan: dict[str, Any] = marshal.loads(os.pread(descriptor, size, 0))  # noqa: S302 - the worker wrote it
-    os.close(descriptor)
-    return plan
-
-
-def tell(status: int, ended: int) -> None:
-    try:
-        os.write(status, b"%d" % ended)
-    except OSError:
-        pass  # the worker is gone
 
 
 def stay(function: int, status: int) -> NoReturn:
@@ -235,37 +296,78 @@ def stay(function: int, status: int) -> NoReturn:
     while True:
         pid, ended = os.waitpid(-1, 0)
         if pid == function:
-            tell(status, ended)
+            try:
+                os.write(status, b"%d" % ended)
+            except OSError:
+                pass  # the worker is gone
             os._exit(0)
+
+
+def wait(channel: socket.socket, stage: str, scripts: dict[str, Any]) -> NoReturn:
+    """The life of the function's process: until there is a plan, the same for all."""
+    try:
+        channel.send(b"r")
+        _, descriptors, _, _ = socket.recv_fds(channel, 1, MOST_DESCRIPTORS)
+        if not descriptors:
+            os._exit(0)  # not needed any more
+        channel.close()
+        plan_file, output, *inherited = lifted(descriptors)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        become(read_plan(plan_file), stage, inherited, scripts)
+    except ConnectionError:
+        os._exit(0)  # not needed any more
+    except BaseException as error:
+        os.write(2, f"sandbox: {error}\n".encode())
+    finally:
+        os._exit(FAILED)
+
+
+def read_plan(descriptor: int) -> dict[str, Any]:
+    size = os.fstat(descriptor).st_size
+    plan: dict[str, Any] = marshal.loads(os.pread(descriptor, size, 0))  # noqa: S302 - the worker wrote it
+    os.close(descriptor)
+    return plan
 
 
 # the root directory
 
 
-def build_root(plan: dict[str, Any]) -> None:
-    """A root directory of its own: the system's programs, the code, the runtime, a /tmp, and nothing else of the host."""
-    check(libc.unshare(CLONE_NEWCGROUP), "unshare")
+def build_root(root: str, links: Any, shown: Any) -> None:
+    """A root directory of the system's programs and settings, and nothing else of the host; not entered yet."""
     check(libc.sethostname(b"localhost", 9), "sethostname")
     mount("none", "/", "", MS_REC | MS_PRIVATE)
-    root = plan["stage"]
-    # opened now: some of it may lie below what is about to be covered
-    shown = [(os.open(source, os.O_PATH), target, attributes) for source, target, attributes in plan["shown"]]
     mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
-    for name, link in plan["links"]:
-        make_directory(os.path.dirname(f"{root}{name}"))
-        os.symlink(link, f"{root}{name}")
     for name in ("/dev", "/proc", "/opt", "/tmp", "/etc", "/var"):  # noqa: S108 - their names inside
         make_directory(f"{root}{name}")
-    for descriptor, target, attributes in shown:
-        prepare(descriptor, f"{root}{target}")
-        bind(descriptor, f"{root}{target}", attributes)
-        os.close(descriptor)
+    for name, link in links:
+        make_directory(os.path.dirname(f"{root}{name}"))
+        os.symlink(link, f"{root}{name}")
+    show(root, shown)
     for name, text in (("passwd", PASSWD), ("group", GROUPS)):
         with open(f"{root}/etc/{name}", "w") as file:
             file.write(text)
     add_devices(root)
     mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     cover_proc(root)
+
+
+def show(root: str, shown: Any) -> None:
+    """Mount parts of the host: where each is, where it is seen, and what may not be done with it."""
+    # opened now: some of it may lie below what another one covers
+    opened = [(os.open(source, os.O_PATH), target, attributes) for source, target, attributes in shown]
+    for descriptor, target, attributes in opened:
+        prepare(descriptor, f"{root}{target}")
+        bind(descriptor, f"{root}{target}", attributes)
+        os.close(descriptor)
+
+
+def enter_root(root: str, shown: Any) -> None:
+    """Add what is the function's own, and go in for good."""
+    # what it sees of the control groups begins with its own
+    check(libc.unshare(CLONE_NEWCGROUP), "unshare")
+    show(root, shown)
     os.chdir(root)
     check(libc.syscall(PIVOT_ROOT, b".", b"."), "pivot_root")
     check(libc.umount2(b".", MNT_DETACH), "umount2")
@@ -311,20 +413,16 @@ def cover_proc(root: str) -> None:
 # the function's process
 
 
-def become(plan: dict[str, Any], inherited: list[int], scripts: dict[str, Any]) -> NoReturn:
+def become(plan: dict[str, Any], stage: str, inherited: list[int], scripts: dict[str, Any]) -> NoReturn:
     """Give up every right, and run."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    enter_root(stage, plan["shown"])
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     for descriptor, number in zip(inherited, plan["inherited"]):  # noqa: B905 - of Python 3.10
         os.dup2(descriptor, number)
         os.set_inheritable(number, True)
         os.close(descriptor)
-    keep = {0, 1, 2, *plan["inherited"]}
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in keep:
-            try:
-                os.close(int(name))
-            except OSError:
-                pass  # that of the listing itself
     limit(plan)
     os.chdir(plan["directory"])
     os.umask(0o022)

@@ -37,6 +37,17 @@ class SpawnFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """What is the same for all functions: the directory on which their root is put together, symbolic links in it, and what
+    of the host is shown where, with the attributes of its mount.
+    """
+
+    stage: str
+    links: tuple[tuple[str, str], ...]
+    shown: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Spawned:
     """A process that has begun. ``pidfd`` is that of its init process, ``status_fd`` tells how the function ended: both
     are the receiver's to close.
@@ -50,7 +61,8 @@ class Spawned:
 class Spawning:
     """All spawners of a worker. ``spawn`` needs a running event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: Base) -> None:
+        self._base = base
         self._spawners: dict[str, _Spawner] = {}
         self._starting: dict[str, asyncio.Lock] = {}
 
@@ -75,7 +87,7 @@ class Spawning:
 
         Blocks for a short while.
         """
-        spawner = _Spawner(interpreter)
+        spawner = _Spawner(interpreter, self._base)
         output, said = os.pipe()
         try:
             spawner.wait_ready()
@@ -109,7 +121,7 @@ class Spawning:
                 spawner.close()
                 spawner = None
             if spawner is None:
-                spawner = self._spawners[interpreter] = _Spawner(interpreter)
+                spawner = self._spawners[interpreter] = _Spawner(interpreter, self._base)
             try:
                 await spawner.attach()
             except BaseException:
@@ -122,7 +134,7 @@ class Spawning:
 class _Spawner:
     """One process of :mod:`fnrunner.sandbox.spawner`."""
 
-    def __init__(self, interpreter: str) -> None:
+    def __init__(self, interpreter: str, base: Base) -> None:
         """Started at once, in the caller's thread: the kernel's parent death signal follows the thread that forked."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._waiting: dict[int, tuple[asyncio.Future[Spawned], int]] = {}
@@ -140,6 +152,7 @@ class _Spawner:
         except BaseException:
             self._channel.close()
             raise
+        self._channel.send(marshal.dumps((base.stage, base.links, base.shown)))
 
     async def attach(self) -> None:
         """Wait until it can be asked. Raises SpawnFailed."""

@@ -95,6 +95,7 @@ class Kit:
             await environment.stop()
             assert environment.state is EnvironmentState.GONE
             assert processes_of(environment) == []
+        self.sandbox.close()
         assert list(self.root.iterdir()) == []
 
 
@@ -125,10 +126,7 @@ async def kit(kind: str, directory: Path) -> AsyncIterator[Kit]:
         "bare": lambda: ProcessSandbox(root, cgroups=None, mount_namespace=False),
     }
     root.mkdir()
-    sandbox = make[kind]()
-    made = Kit(sandbox, root, directory / "code")
+    made = Kit(make[kind](), root, directory / "code")
     yield made
     await made.close()
-    if isinstance(sandbox, NamespaceSandbox):
-        sandbox.close()
     assert open_fds() <= before

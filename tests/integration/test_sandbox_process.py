@@ -77,7 +77,9 @@ async def test_tmp_is_private_lasts_and_vanishes(made: Kit) -> None:
     assert sorted(await answer(first)) == ["mine", "mine0"]  # type: ignore[call-overload]
     assert not Path("/tmp/mine0").exists()
     await first.stop()
-    assert len(list(made.root.iterdir())) == 1
+    left = [path.name for path in made.root.iterdir()]
+    assert any(name.endswith(second.environment_id) for name in left)
+    assert not any(name.endswith(first.environment_id) for name in left)
 
 
 async def test_the_code_is_at_var_task_and_cannot_be_changed(full: Kit) -> None:
