@@ -2,8 +2,8 @@
 
 A function writes lines of ``word id nanoseconds`` to one file, on the clock that all processes of a host share: ``begin``
 when it starts, ``alive`` now and then, ``end`` when it ends. One that was killed ran at least to its last line. The id ends
-with the number of the process, which writes ``init`` with its number alone when it initialises: its first invocation has
-its slot since then.
+with that of the environment, which writes ``init`` with its id alone when it initialises: its first invocation has its
+slot since then.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 
 RECORDER = """
     import os, time
+
+    HERE = os.environ["AWS_LAMBDA_LOG_STREAM_NAME"][-32:]
 
     def note(word, run):
         log = os.open(os.environ["RUNS"], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -53,13 +55,13 @@ def read(lines: Iterable[str]) -> list[Run]:
         if not line.endswith("\n") or len(parts := line.split()) != 3:
             continue
         word, run, at = parts[0], parts[1], int(parts[2]) / 1e9
-        process = run.rpartition(".")[2]
+        environment = run.rpartition(".")[2]
         if word == "init":
-            cold[process] = at
+            cold[environment] = at
             continue
         if word == "begin":
             begins[run] = at
-            helds[run] = cold.pop(process, at)
+            helds[run] = cold.pop(environment, at)
         lasts[run] = at
         if word == "end":
             ended.add(run)

@@ -47,14 +47,16 @@ CAP, WORKERS, KILL_EVERY_S = 5, 3, 1.0
 FUNCTION = (
     RECORDER
     + """
+    note("init", HERE)
+
     def handler(event, context):
-        run = f"{context.aws_request_id}.{os.getpid()}"
+        run = f"{context.aws_request_id}.{HERE}"
         note("begin", run)
         for _ in range(10):
             time.sleep(0.03)
             note("alive", run)
         note("end", run)
-        return os.getpid()
+        return HERE
 """
 )
 
