@@ -18,7 +18,7 @@ AGAIN = { $(BIN)/python tests/few_failed.py $(CACHE) && $(PYTEST) -q --last-fail
 
 .PHONY: help demo test check static soak bench format system clean
 
-DOCTESTS := broker fnrunner/api fnrunner/auth fnrunner/catalogue fnrunner/cli fnrunner/concurrency fnrunner/delivery fnrunner/invoke fnrunner/model fnrunner/settings.py fnrunner/telemetry fnrunner/worker sources
+DOCTESTS := broker fnrunner/api fnrunner/auth fnrunner/catalogue fnrunner/cli fnrunner/concurrency fnrunner/delivery fnrunner/invoke fnrunner/model fnrunner/runtimes fnrunner/sandbox fnrunner/settings.py fnrunner/telemetry fnrunner/worker sources
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -251,7 +251,7 @@ class Installation:
 
 
 def environments_of(process: subprocess.Popen[bytes]) -> list[int]:
-    """Process ids of all living descendants."""
+    """Process ids of the functions below it, by their control groups: other descendants only wait to become some."""
     found, frontier = [], [process.pid]
     while frontier:
         parent = frontier.pop()
@@ -260,4 +260,11 @@ def environments_of(process: subprocess.Popen[bytes]) -> list[int]:
                 children = [int(pid) for pid in task.read_text().split()]
                 found += children
                 frontier += children
-    return found
+    return [pid for pid in found if _is_a_function(pid)]
+
+
+def _is_a_function(pid: int) -> bool:
+    try:
+        return "-functions/" in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False

@@ -28,6 +28,7 @@ The administration API
     ``GET  /fnrunner/v1/status``                             versions, roles, broker, store, workers
     ``GET  /fnrunner/v1/functions/F/logs``                   ``since_ms filter request_id cursor limit wait_s``: lines, cursor
     ``GET  /fnrunner/v1/events/ID``                          the story of one event
+    ``GET  /fnrunner/v1/events/ID/recording``                its payload, identity and failure, to run it again elsewhere
     ``GET  /fnrunner/v1/functions/F/dead-letters``           ``state cursor limit``: dead_letters, cursor
     ``GET  PUT /fnrunner/v1/functions/F/dead-letters/ID``    one in full; PUT: its new payload is the body
     ``POST /fnrunner/v1/functions/F/dead-letters/redrive``   ``{"ids": […]}`` or ``{"all": true}``; ``/purge`` likewise

@@ -11,8 +11,8 @@ from fnrunner.concurrency.fleet import FleetGate
 from fnrunner.concurrency.permits import LocalPermits
 from fnrunner.concurrency.scaling import Starts
 from fnrunner.model.invocation import EnvironmentSpec
-from fnrunner.runtimes.python import PythonRuntime
-from fnrunner.sandbox.process import ProcessSandbox
+from fnrunner.runtimes.choice import Runtimes
+from fnrunner.sandbox.choice import on_this_host
 from fnrunner.worker.environment import Environment
 from fnrunner.worker.executor import Executor, Waits
 from fnrunner.worker.intake import Intake
@@ -33,8 +33,8 @@ from fnrunner.worker.watch import Watch
 async def make(parts: Parts) -> Supervisor:
     """A worker that has not started. What dead workers of this host left behind is removed first."""
     settings = parts.settings
-    runtime = PythonRuntime()
-    sandbox = ProcessSandbox.on_this_host(settings.data_dir / "environments", cpu_limit=settings.cpu_limit)
+    runtime = Runtimes()
+    sandbox = on_this_host(settings.data_dir / "environments", settings.sandbox, cpu_limit=settings.cpu_limit)
     await asyncio.to_thread(sandbox.sweep)
 
     def environment(spec: EnvironmentSpec, cold_reason: str) -> Environment:
@@ -43,7 +43,13 @@ async def make(parts: Parts) -> Supervisor:
     newcomers = room_for_newcomers(settings.worker_capacity)
     slots = LocalPermits(settings.worker_capacity, newcomers=newcomers)
     gate = FleetGate(parts.broker.permits, slots)
-    specs = Specs(parts.catalogue, settings.data_dir / "code", settings.home)
+    specs = Specs(
+        parts.catalogue,
+        settings.data_dir / "code",
+        settings.home,
+        mounts=settings.mounts,
+        isolated=bool(sandbox.describe().namespaces),
+    )
     line = StartLine(Starts(settings.scaling_rate), time.monotonic)
     pool = Pool(
         environment,

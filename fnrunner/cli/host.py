@@ -42,10 +42,10 @@ class Finding:
     code: str = ""
 
 
-def look(data_dir: Path, *, cpu_limit: bool = False) -> Iterator[Finding]:
+def look(data_dir: Path, *, sandbox: str = "auto", cpu_limit: bool = False) -> Iterator[Finding]:
     """Everything that can be seen without a server. ``data_dir`` need not exist."""
     yield from runtimes()
-    yield from isolation(cpu_limit=cpu_limit)
+    yield from isolation(sandbox, cpu_limit=cpu_limit)
     yield watches()
     yield instances()
     yield open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -54,32 +54,43 @@ def look(data_dir: Path, *, cpu_limit: bool = False) -> Iterator[Finding]:
 
 def runtimes() -> Iterator[Finding]:
     """The interpreters that functions can run on."""
+    from fnrunner.runtimes.choice import Runtimes
+    from fnrunner.runtimes.node import NAMES
     from fnrunner.runtimes.python import PythonRuntime
 
-    found = PythonRuntime().available()
-    if not found:
+    found = Runtimes().available()
+    if not any(PythonRuntime().serves(name) for name in found):
         yield Finding(
             "runtimes", Verdict.FAULT, "no Python interpreter was found", "apt-get install python3, or put one on PATH"
         )
     for name, path in found.items():
         yield Finding(f"runtime {name}", Verdict.OK, path)
+    if not any(name in NAMES for name in found):
+        remedy = "nothing, where no function is written for it; else install Node.js so that `node` is on PATH"
+        yield Finding("runtime nodejs", Verdict.GAP, f"no Node.js of {', '.join(NAMES)} was found", remedy)
 
 
-def isolation(*, cpu_limit: bool = False) -> Iterator[Finding]:
-    """What keeps functions apart. ``cpu_limit`` is whether the settings want one."""
-    from fnrunner.sandbox.process import ProcessSandbox
+def isolation(kind: str = "auto", *, cpu_limit: bool = False) -> Iterator[Finding]:
+    """What keeps functions apart. ``kind`` and ``cpu_limit`` are what the settings want."""
+    from fnrunner.sandbox.choice import on_this_host
     from fnrunner.sandbox.sandbox import SandboxError
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            report = ProcessSandbox.on_this_host(Path(folder), cpu_limit=cpu_limit).describe()
+            sandbox = on_this_host(Path(folder), kind, cpu_limit=cpu_limit)
+            report = sandbox.describe()
+            sandbox.close()
         except SandboxError as error:
             yield Finding("isolation", Verdict.FAULT, str(error), "run the worker on a host that permits it")
             return
     cgroups = f"cgroups v{report.cgroup_version}" if report.cgroup_version else "no cgroups"
-    mounts = "private mounts" if report.mount_namespace else "no private mounts"
+    apart = "private mounts" if report.mount_namespace else "no private mounts"
+    if report.namespaces:
+        apart = (
+            f"namespaces of {', '.join(report.namespaces)}; system calls filtered by {report.system_calls or 'nobody'}"
+        )
     yield Finding(
-        "isolation", Verdict.OK, f"{report.name}: {cgroups}, {mounts}; memory by {report.memory}, cpu by {report.cpu}"
+        "isolation", Verdict.OK, f"{report.name}: {cgroups}, {apart}; memory by {report.memory}, cpu by {report.cpu}"
     )
     for gap in report.gaps:
         what, _, remedy = gap.partition(": ")

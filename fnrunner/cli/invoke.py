@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import click
 
-from fnrunner.cli import option
+from fnrunner.cli import debug, option
 from fnrunner.cli.client import Client, Reply, function_path
 from fnrunner.cli.error import FAILED, UsageFault
 from fnrunner.cli.invoke_stream import invoke_stream
@@ -30,6 +31,9 @@ def register(app: click.Group) -> None:
 @click.option("--stream", "stream", is_flag=True, help="Print the response while the function makes it.")
 @click.option("--qualifier", "qualifier", metavar="Q", default="", help="A version or alias.")
 @click.option("--tail", "tail", is_flag=True, help="Print the last 4 KB of the log on standard error.")
+@debug.debug_option
+@debug.port_option
+@debug.code_option
 @option.as_json
 @option.endpoint
 def invoke(
@@ -39,6 +43,9 @@ def invoke(
     stream: bool,
     qualifier: str,
     tail: bool,
+    debugged: bool,
+    debug_port: int | None,
+    code: Path | None,
     as_json: bool,
     endpoint_url: str,
 ) -> int:
@@ -47,7 +54,21 @@ def invoke(
     With --json: {"status_code", "request_id", "executed_version", "function_error", "payload", "log"}; with --stream as
     well, a line {"chunk"} for each piece and at last {"request_id", "executed_version", "error_code", "error_details",
     "log"}.
+
+    With --debug the function runs on this machine, with the code and configuration that the server has (--code: with your
+    code), and its whole log is printed. Nothing of that is recorded. It needs `pip install 'fnrunner[debug]'`.
     """
+    if debugged:
+        _check_debug({"--async": asynchronous, "--stream": stream, "--tail": tail})
+        from fnrunner.cli.debug_invoke import invoke_debug
+
+        body, output = document(event, "--event"), Output(as_json)
+        return invoke_debug(
+            Client(endpoint_url), name, body, qualifier=qualifier, port=debug_port, code=code, output=output
+        )
+    for given, text in ((debug_port, "--debug-port"), (code, "--code")):
+        if given is not None:
+            raise UsageFault(f"{text}: this is for a function that runs on this machine", "Add --debug.")
     if asynchronous and stream:
         raise UsageFault(
             "--stream: an asynchronous event has no response to wait for", "Leave out either --async or --stream."
@@ -77,6 +98,16 @@ def invoke(
     return FAILED if "x-amz-function-error" in reply.headers else 0
 
 
+def _check_debug(options: dict[str, bool]) -> None:
+    """Raises UsageFault for an option that means nothing with --debug."""
+    for name, given in options.items():
+        if given:
+            raise UsageFault(
+                f"{name} does not go with --debug: the answer is waited for and the whole log printed",
+                f"Leave out {name}.",
+            )
+
+
 def _print_accepted(output: Output, reply: Reply) -> None:
     request_id = reply.headers.get("x-amzn-requestid", "")
     if output.as_json:
@@ -96,7 +127,7 @@ def _print_answer(output: Output, reply: Reply) -> None:
                 "request_id": reply.headers.get("x-amzn-requestid", ""),
                 "executed_version": reply.headers.get("x-amz-executed-version", ""),
                 "function_error": error or None,
-                "payload": _value(reply.body),
+                "payload": value_of(reply.body),
                 "log": log.decode(errors="replace") or None,
             }
         )
@@ -109,7 +140,7 @@ def _print_answer(output: Output, reply: Reply) -> None:
         output.note(f"The function failed. `fnrunner why {request_id}` shows its log.")
 
 
-def _value(body: bytes) -> object:
+def value_of(body: bytes) -> object:
     """The answer as JSON, or as text when the function returned something else."""
     try:
         return json.loads(body)

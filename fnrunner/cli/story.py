@@ -169,6 +169,7 @@ def suggestions(story: Mapping[str, Any]) -> list[tuple[str, str]]:
     if state == "held":
         return [
             (f"fnrunner dlq show {name} {event_id}", "the payload"),
+            (f"fnrunner replay {event_id}", "run it again on this machine; --debug: under a debugger"),
             (f"fnrunner dlq edit {name} {event_id}", "correct the payload"),
             (f"fnrunner dlq redrive {name} {event_id}", "run it again, after you deployed a fix"),
             *_about_mapping(story),

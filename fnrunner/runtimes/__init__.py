@@ -9,6 +9,9 @@ imports the handler and answers invocations over one inherited socket::
            ◄─ STREAM_START · CHUNK … · STREAM_END | STREAM_ERROR ──  where the handler streams its answer
            ── CANCEL(sequence) ──►                                   when nobody wants the rest of it
 
+Python has a bootstrap of its own. Node.js and ``provided.*`` speak Lambda's Runtime API over HTTP: their bootstrap is
+``runtime_api``, which starts extensions and the runtime as its children and serves them on a port of the loopback.
+
 A bootstrap that streams waits whenever the socket is full: back-pressure is the socket's. A bootstrap that dies closes the
 socket: the worker sees it at once. A worker that dies closes it too: the bootstrap leaves. The bootstrap is read by other
 interpreters than fnrunner's and imports nothing but their standard library.

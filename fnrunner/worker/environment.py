@@ -26,9 +26,11 @@ from fnrunner.model.invocation import (
     PROVISIONED,
     Answer,
     EnvironmentSpec,
+    FunctionError,
     Invocation,
     Outcome,
     Report,
+    Succeeded,
     SystemFault,
 )
 from fnrunner.runtimes.frames import Kind
@@ -262,7 +264,7 @@ class Environment:
     async def _conclude(self, incident: Incident, invocation: Invocation) -> Outcome:
         """The outcome of what happened; where the environment cannot go on, it is gone afterwards."""
         if isinstance(incident, Frame) and incident.kind in failure.KINDS:
-            return failure.KINDS[incident.kind](incident.payload)
+            return await self._conclude_answer(failure.KINDS[incident.kind](incident.payload), invocation.request_id)
         if isinstance(incident, Abandoned):
             return await self._abandon(incident, invocation.request_id)
         stopped = self._state is not S.BUSY
@@ -281,6 +283,14 @@ class Environment:
                 error_type = failure.TRUNCATED if ended.mid_stream else failure.EXITED
                 self._platform_line(log_lines.ended(invocation.request_id, reason, error_type))
                 return failure.exited(invocation.request_id, reason, error_type)
+
+    async def _conclude_answer(self, outcome: Succeeded | FunctionError, request_id: str) -> Outcome:
+        """What the runtime answered. Some errors say that nothing more can be asked."""
+        if isinstance(outcome, FunctionError) and outcome.environment_lost:
+            await self._end()
+            reason = outcome.message.removeprefix(f"RequestId: {request_id} Error: ")
+            self._platform_line(log_lines.ended(request_id, reason, outcome.error_type))
+        return outcome
 
     async def _abandon(self, incident: Abandoned, request_id: str) -> Outcome:
         """Nobody wants the answer. Only an environment whose handler came to its own end goes on."""

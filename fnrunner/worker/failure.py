@@ -69,8 +69,15 @@ def timed_out(request_id: str, timeout: timedelta) -> FunctionError:
     return FunctionError(TIMED_OUT, message, error_payload(TIMED_OUT, message), environment_lost=True)
 
 
+_LOST = (EXITED, TRUNCATED)
+_LOST_PREFIX = "Extension."
+"""Errors after which an environment is not used again. Source: Lambda's runtime interface emulator, fatal errors."""
+
+
 def raised(payload: bytes) -> FunctionError:
     """The error JSON that the bootstrap made, read for its type and message, both as texts that can be sent on.
+
+    An environment whose runtime ended, broke off its answer, or lost an extension is lost.
 
     >>> raised(rb'{"errorType": "E", "errorMessage": "half of a pair: \\ud800"}').message
     'half of a pair: ?'
@@ -80,7 +87,8 @@ def raised(payload: bytes) -> FunctionError:
         kind, message = str(error["errorType"]), str(error["errorMessage"])
     except (ValueError, TypeError, KeyError, RecursionError):
         kind, message = "Function.Unknown", "The function answered an error that is not error JSON"
-    return FunctionError(storable(kind, MAX_TYPE_CHARS), storable(message, len(message)), payload)
+    lost = kind in _LOST or kind.startswith(_LOST_PREFIX)
+    return FunctionError(storable(kind, MAX_TYPE_CHARS), storable(message, len(message)), payload, lost)
 
 
 def too_large(_: bytes) -> FunctionError:

@@ -17,7 +17,8 @@ from fnrunner.worker.starting import ScalingLimited, StartLine
 
 log = logging.getLogger(__name__)
 
-STOP_GRACE = timedelta(milliseconds=300)
+STOP_GRACE = timedelta(seconds=2.3)
+"""An extension has two seconds for its SHUTDOWN. What does not react to SIGTERM at all waits as long for its end."""
 
 MakeEnvironment = Callable[[EnvironmentSpec, str], Environment]
 """Makes an environment that has not started, from its spec and the reason why it is cold."""

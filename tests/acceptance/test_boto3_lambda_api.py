@@ -259,7 +259,7 @@ def test_a_second_function_of_the_name_is_a_conflict(client: Any, name: str) -> 
     [
         ({"Runtime": "python3.7"}, "The runtime parameter of python3.7 is no longer supported"),
         ({"Runtime": "cobol"}, "Value cobol at 'runtime' failed to satisfy constraint"),
-        ({"Runtime": "nodejs22.x"}, "nodejs22.x is not supported"),
+        ({"Runtime": "nodejs18.x"}, "nodejs18.x is not supported"),
         (
             {"FunctionName": "a" * 65},
             "'functionName' failed to satisfy constraint: Member must have length less than or equal",

@@ -14,7 +14,7 @@ from tests.installation import Installation, eventually
 
 pytestmark = pytest.mark.slow
 
-SLOW_S = float(os.environ.get("FNRUNNER_TEST_SLOW_S", "3"))
+SLOW_S = float(os.environ.get("FNRUNNER_TEST_SLOW_S", "6"))
 
 FUNCTION = """
     import os, time

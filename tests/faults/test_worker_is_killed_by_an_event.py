@@ -41,7 +41,9 @@ def keep_running(installation: Installation, stop: threading.Event, deaths: list
 
 def test_only_the_killer_is_dead_lettered(rabbitmq_url: str, tmp_path: Path) -> None:
     stop, deaths = threading.Event(), list[str]()
-    with Installation(tmp_path, rabbitmq_url, FNRUNNER_WORKER_CAPACITY="8") as installation:
+    # in a namespace of its own a function cannot so much as name the worker
+    settings = {"FNRUNNER_WORKER_CAPACITY": "8", "FNRUNNER_SANDBOX": "process"}
+    with Installation(tmp_path, rabbitmq_url, **settings) as installation:
         installation.start("api")
         for n in range(2):
             installation.start("worker", f"worker-{n}")

@@ -77,7 +77,7 @@ ATTEMPTS = {
     "lower its nice value": "os.nice(-10)",
     "become root": "os.setuid(0)",
     "become root through a program": "got = subprocess.run(['su', '-c', 'id'], stdin=subprocess.DEVNULL, check=True)",
-    "gain capabilities": "got = [line for line in open('/proc/self/status') if line.startswith('CapEff') and int(line[7:], 16)] or call(-1)",
+    "gain capabilities": "got = int(read('/proc/self/status').split(b'CapEff:')[1].split()[0], 16) or call(-1)",
     "load code into the kernel": "call(libc.syscall(175 if os.uname().machine == 'x86_64' else 105, b'', 0, b''))",
     "use bpf": "call(libc.syscall(321 if os.uname().machine == 'x86_64' else 280, 0, 0, 0))",
     "use io_uring": "call(libc.syscall(425, 8, ctypes.create_string_buffer(120)))",

@@ -77,7 +77,7 @@ def _detail(detail: DeadLetterDetail) -> dict[str, Any]:
     envelope = detail.envelope
     shown = {
         **_summary(detail.summary),
-        **_bytes("payload", envelope.payload),
+        **text_or_base64("payload", envelope.payload),
         "edited": detail.edited,
         "source": envelope.source,
         "accepted_at_ms": envelope.accepted_at_ms,
@@ -86,7 +86,7 @@ def _detail(detail: DeadLetterDetail) -> dict[str, Any]:
         **about_records(envelope),
     }
     if detail.edited:
-        shown.update(_bytes("original", detail.original))
+        shown.update(text_or_base64("original", detail.original))
     return shown
 
 
@@ -101,7 +101,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return asdict(attempt)
 
 
-def _bytes(name: str, content: bytes) -> dict[str, str]:
+def text_or_base64(name: str, content: bytes) -> dict[str, str]:
     """Text as text; what is not UTF-8 as base64 under ``NAME_base64``."""
     try:
         return {name: content.decode("utf-8")}

@@ -33,11 +33,15 @@ def text(pattern: str = "", *, takes: str = "a text") -> Reader:
 
 def runtime(node: Node, where: str, faults: Faults) -> str | None:
     """A runtime of this release; whether a worker's host has its interpreter is for `fnrunner doctor` to say."""
-    from fnrunner.runtimes.python import OLDEST_MINOR, PythonRuntime
+    from fnrunner.runtimes import node as node_runtime
+    from fnrunner.runtimes import provided
+    from fnrunner.runtimes.choice import Runtimes
+    from fnrunner.runtimes.python import OLDEST_MINOR
 
-    if node.is_scalar and PythonRuntime().serves(node.text):
+    if node.is_scalar and Runtimes().serves(node.text):
         return node.text
-    faults.add(node.line, where, f"is {node.kind}: it takes python3.{OLDEST_MINOR} or later")
+    others = ", ".join((*node_runtime.NAMES, *provided.NAMES))
+    faults.add(node.line, where, f"is {node.kind}: it takes python3.{OLDEST_MINOR} or later, {others}")
     return None
 
 

@@ -56,9 +56,6 @@ class End:
         return f"End({self.trailers})"
 
 
-Event = Head | bytes | End if False else object  # a type for readers only: Head, bytes of a body, or End
-
-
 class Parser:
     """``feed`` what arrives, then ``next`` until None. After Malformed nothing more can be read."""
 
@@ -86,9 +83,7 @@ class Parser:
         return self._read()
 
     def _read_head(self) -> Head | bytes | End | None:
-        while self._data[:1] in (b"\r", b"\n"):  # empty lines between requests
-            if self._data[:2] == b"\r":
-                return None
+        while self._data.startswith((b"\r\n", b"\n")):  # empty lines between requests
             del self._data[: 2 if self._data[0] == 13 else 1]
         block = self._block()
         if block is None:
@@ -152,7 +147,7 @@ class Parser:
     def _read_trailers(self) -> Head | bytes | End | None:
         if self._data[:1] == b"\n" or self._data[:2] == b"\r\n":
             del self._data[: 1 if self._data[0] == 10 else 2]
-            self._read = self._read_head
+            self._read, self._searched = self._read_head, 0
             return End({})
         block = self._block()
         if block is None:
@@ -174,9 +169,7 @@ class Parser:
     def _block(self) -> list[bytes] | None:
         """The lines up to an empty one."""
         start = max(0, self._searched - 3)
-        ends = [
-            at + len(mark) for mark in (b"\r\n\r\n", b"\n\n", b"\n\r\n") if (at := self._data.find(mark, start)) >= 0
-        ]
+        ends = [at + len(mark) for mark in (b"\n\r\n", b"\n\n") if (at := self._data.find(mark, start)) >= 0]
         end = min(ends, default=-1)
         if (end if end >= 0 else len(self._data)) > HEAD_BYTES:
             raise Malformed(f"the head is larger than {HEAD_BYTES} bytes", 431)

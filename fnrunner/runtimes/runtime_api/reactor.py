@@ -54,6 +54,10 @@ class Reactor:
         heapq.heappush(self._timers, timer)
         return timer
 
+    def close(self) -> None:
+        """For who goes on without it."""
+        self._epoll.close()
+
     def run(self) -> None:
         """For ever: the process is left from within a callback."""
         while True:

@@ -103,15 +103,16 @@ def test_each_mistake_has_lambdas_code_and_words(changes: dict[str, Any], code: 
         {"dead_letter_arn": "arn:aws:sqs:us-east-1:000000000000:q"},
         {"log_format": "JSON", "application_log_level": "TRACE", "system_log_level": "WARN"},
         *({"runtime": f"python3.{minor}"} for minor in range(11, 15)),
+        *({"runtime": name} for name in ("nodejs20.x", "nodejs24.x", "provided.al2", "provided.al2023")),
     ],
 )
 def test_what_is_just_within_the_limits_is_taken(changes: dict[str, Any]) -> None:
     check_function(replace(GOOD, **changes))
 
 
-@pytest.mark.parametrize("runtime", ["nodejs22.x", "java21", "provided.al2023", "ruby3.4", "dotnet8"])
+@pytest.mark.parametrize("runtime", ["nodejs18.x", "java21", "custom", "ruby3.4", "dotnet8"])
 def test_another_runtime_is_refused_by_name(runtime: str) -> None:
-    with pytest.raises(InvalidParameterValue, match=rf"{runtime} is not supported: .* runs Python only"):
+    with pytest.raises(InvalidParameterValue, match=rf"{runtime} is not supported: .* runs Python, Node"):
         check_function(replace(GOOD, runtime=runtime))
 
 

@@ -84,6 +84,7 @@ def test_a_dead_letter_has_its_attempts_logs_and_what_to_do_about_it() -> None:
         "",
         "What to type next",
         "  fnrunner dlq show thumb 0b1c           the payload",
+        "  fnrunner replay 0b1c                   run it again on this machine; --debug: under a debugger",
         "  fnrunner dlq edit thumb 0b1c           correct the payload",
         "  fnrunner dlq redrive thumb 0b1c        run it again, after you deployed a fix",
         "  fnrunner logs thumb --request-id 0b1c  its whole log",

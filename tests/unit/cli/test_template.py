@@ -74,8 +74,8 @@ def test_all_faults_are_listed_at_once_in_the_order_of_their_lines() -> None:
         ("      Environment: {Variables: {OK_KEY: [1]}}\n", "Variables.OK_KEY is a list: it takes a text"),
         ("      CodeUri: .\n", "stands beside InlineCode"),
         (
-            "  F:\n    Type: AWS::Serverless::Function\n    Properties: {Runtime: nodejs20.x}\n",
-            "is 'nodejs20.x': it takes python3.9 or",
+            "  F:\n    Type: AWS::Serverless::Function\n    Properties: {Runtime: nodejs18.x}\n",
+            "is 'nodejs18.x': it takes python3.9 or",
         ),
         ("      PackageType: Image\n", "is 'Image': it takes Zip"),
         ("      Tags: [a]\n", "it takes a mapping of names to texts"),

@@ -1,0 +1,132 @@
+"""nodejs20.x, nodejs22.x and nodejs24.x: finds Node of each major version and starts fnrunner's runtime client with it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from fnrunner.model.invocation import EnvironmentSpec
+from fnrunner.runtimes import runtime_api_launch
+from fnrunner.runtimes.runtime import Launch, Layout, RuntimeUnavailable, RuntimeUnknown
+from fnrunner.runtimes.runtime_api_launch import SCRIPT
+from fnrunner.runtimes.variables import default_variables, function_variables
+
+NAMES = ("nodejs20.x", "nodejs22.x", "nodejs24.x")
+CLIENT = "node_runtime/index.mjs"
+WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
+MEGABYTES_OF_OLD_SPACE = 0.9
+"""Of the function's memory, so much is for what lives long, as on Lambda; the rest is for everything else of Node."""
+_VERSION = re.compile(r"v(\d+)\.\d+\.\d+\s*")
+_ASKING_S = 10
+
+
+class NodeRuntime:
+    """Implements Runtime. What was found is remembered: make a new one after installing a version."""
+
+    def __init__(
+        self, *, path: str | None = None, home: Path | None = None, opt_root: str = runtime_api_launch.OPT_ROOT
+    ) -> None:
+        """``path`` is searched like ``PATH`` (the default). Below ``home`` (the user's) version managers keep theirs."""
+        self._path = path
+        self._home = home
+        self._opt_root = opt_root
+        self._found: dict[str, str] = {}
+        self._majors: dict[Path, str] = {}
+
+    @property
+    def runtime_directory(self) -> str:
+        return str(Path(__file__).resolve().parent)
+
+    def serves(self, name: str) -> bool:
+        return name in NAMES
+
+    def available(self) -> Mapping[str, str]:
+        found = {}
+        for name in NAMES:
+            try:
+                found[name] = self.interpreter(name)
+            except RuntimeUnavailable:
+                continue
+        return found
+
+    def interpreter(self, name: str) -> str:
+        if not self.serves(name):
+            raise RuntimeUnknown(f"{name!r} is no Node.js runtime: use {', '.join(NAMES)}")
+        if name not in self._found:
+            major = _major(name)
+            for candidate in self._candidates(major):
+                if self._major_of(candidate) == major:
+                    self._found[name] = str(candidate.resolve())
+                    break
+            else:
+                raise RuntimeUnavailable(
+                    f"{name} is not on this host: it needs Node.js {major}. Install it so that `node --version` says "
+                    f"v{major} (nvm install {major}, or nodejs.org), or choose a runtime that `fnrunner doctor` lists"
+                )
+            runtime_api_launch.prepare()
+        return self._found[name]
+
+    def launch(
+        self, spec: EnvironmentSpec, layout: Layout, *, interpreter: str, control_fd: int, log_stream: str
+    ) -> Launch:
+        variables = dict(default_variables(layout))
+        variables["NODE_PATH"] = node_path(_major(spec.runtime), layout, self._opt_root)
+        variables |= function_variables(spec, layout, log_stream)
+        old_space_mb = int(spec.memory_mb * MEGABYTES_OF_OLD_SPACE)
+        client = f"{layout.runtime_directory}/{CLIENT}"
+        argv: tuple[str, ...] = (interpreter, f"--max-old-space-size={old_space_mb}", client)
+        if wrapper := spec.variables.get(WRAPPER):
+            argv = (wrapper, *argv)
+        command = runtime_api_launch.command(spec, layout, control_fd=control_fd, opt_root=self._opt_root, argv=argv)
+        return Launch(command, MappingProxyType(variables), script=SCRIPT, programs=(interpreter,))
+
+    def _candidates(self, major: str) -> Iterator[Path]:
+        for name in ("node", f"node{major}", f"node-{major}", "nodejs"):
+            if found := shutil.which(name, path=self._path):
+                yield Path(found)
+        home = self._home or Path.home()
+        for pattern in (
+            f".nvm/versions/node/v{major}.*/bin/node",
+            f".local/share/fnm/node-versions/v{major}.*/installation/bin/node",
+            f".volta/tools/image/node/{major}.*/bin/node",
+            f".asdf/installs/nodejs/{major}.*/bin/node",
+            f".nodenv/versions/{major}.*/bin/node",
+            f".local/share/mise/installs/node/{major}.*/bin/node",
+        ):
+            yield from sorted(home.glob(pattern), key=_numbers, reverse=True)
+        yield from (Path(f"/usr/local/node{major}/bin/node"), Path(f"/opt/node{major}/bin/node"))
+
+    def _major_of(self, candidate: Path) -> str:
+        """The major version that it says it is; empty when it does not run."""
+        if candidate not in self._majors:
+            try:
+                said = subprocess.run([candidate, "--version"], capture_output=True, timeout=_ASKING_S, check=False)
+                match = _VERSION.fullmatch(said.stdout.decode("ascii", "replace"))
+            except (OSError, subprocess.TimeoutExpired):
+                match = None
+            self._majors[candidate] = match[1] if match else ""
+        return self._majors[candidate]
+
+
+def node_path(major: str, layout: Layout, opt_root: str) -> str:
+    """Where ``require`` looks, layers first. Source: Lambda's NODE_PATH.
+
+    >>> node_path("20", Layout("/var/task", "/var/runtime", "/tmp"), "/opt").split(":")[:2]
+    ['/opt/nodejs/node20/node_modules', '/opt/nodejs/node_modules']
+    """
+    runtime = layout.runtime_directory
+    layers = f"{opt_root}/nodejs/node{major}/node_modules:{opt_root}/nodejs/node_modules"
+    return f"{layers}:{runtime}/node_modules:{runtime}:{layout.task_root}"
+
+
+def _major(name: str) -> str:
+    return name.removeprefix("nodejs").removesuffix(".x")
+
+
+def _numbers(path: Path) -> tuple[int, ...]:
+    """For sorting: the version in a path."""
+    return tuple(int(part) for part in re.findall(r"\d+", str(path)))
