@@ -12,6 +12,8 @@ from fnrunner.delivery.retention import Retention
 log = logging.getLogger(__name__)
 
 EVERY = timedelta(minutes=10)
+WRITERS = timedelta(days=1)
+"""A writer that has written nothing for so long waits for no answer to a commit."""
 
 
 class Housekeeping:
@@ -38,6 +40,7 @@ class Housekeeping:
         pruned = await self._retention.prune(int(before.timestamp() * 1000))
         if pruned.events or pruned.requests or pruned.logs:
             log.info("forgot %d events, %d requests, %d logs", pruned.events, pruned.requests, pruned.logs)
+        await self._parts.store.sweep(int((now() - WRITERS).timestamp() * 1000))
         await self._parts.catalogue.collect_artifacts()
 
     async def _for_ever(self) -> None:

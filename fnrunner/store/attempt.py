@@ -1,14 +1,20 @@
 """One piece of work in one transaction, repeatable: it takes effect once however often the connection is lost.
 
-A commit whose answer never came may have been applied. PostgreSQL remembers how a transaction ended, so the next try
-asks for that before it does anything (``pg_xact_status``). SQLite has no such doubt: its commit is a call that returns.
+A commit whose answer never came may have been applied. So on PostgreSQL every transaction that writes leaves its mark: the row
+of its writer, whose last transaction that is. The next try looks for the mark before it does anything. Only while the lost
+session still lives can that not be told; PostgreSQL knows by the transaction's id (``pg_xact_status``). The id alone would
+not do: a server that is killed forgets ids that it had given out and written nothing of, and gives them to others.
+
+SQLite has no such doubt: its commit is a call that returns.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError
@@ -18,7 +24,13 @@ from fnrunner.store.faults import DATABASE_ERRORS, translate
 
 T = TypeVar("T")
 
-_OUR_TRANSACTION = text("SELECT pg_current_xact_id_if_assigned()::text")
+_MARK = text(
+    "INSERT INTO write_mark (writer, attempt, at_ms) SELECT :writer, :attempt, :at_ms "
+    "WHERE pg_current_xact_id_if_assigned() IS NOT NULL "
+    "ON CONFLICT (writer) DO UPDATE SET attempt = excluded.attempt, at_ms = excluded.at_ms "
+    "RETURNING pg_current_xact_id()::text"
+)
+_IS_MARKED = text("SELECT 1 FROM write_mark WHERE writer = :writer AND attempt = :attempt")
 _HOW_IT_ENDED = text("SELECT pg_xact_status(CAST(:id AS xid8))")
 
 
@@ -26,6 +38,7 @@ _HOW_IT_ENDED = text("SELECT pg_xact_status(CAST(:id AS xid8))")
 class _Doubt(Generic[T]):
     """A commit that may have been applied, and what the work returned."""
 
+    attempt: str
     transaction_id: str
     result: T
 
@@ -33,15 +46,17 @@ class _Doubt(Generic[T]):
 class Attempt(Generic[T]):
     """``run`` may be called again after a transient StoreError."""
 
-    def __init__(self, work: Callable[[Connection], T]) -> None:
+    def __init__(self, work: Callable[[Connection], T], writer: str = "") -> None:
+        """``writer`` is whose transactions follow one another; without it the work only reads."""
         self._work = work
+        self._writer = writer
         self._doubt: _Doubt[T] | None = None
 
     def run(self, engine: Engine) -> T:
         """Blocking: begin, work, commit. Raises what the work raises, and StoreError for each error of the database."""
         try:
             with engine.connect() as connection:
-                if self._doubt is not None and self._was_committed(connection, self._doubt.transaction_id):
+                if self._doubt is not None and self._was_committed(connection, self._doubt):
                     return self._doubt.result
                 self._doubt = None
                 return self._transact(connection)
@@ -53,9 +68,10 @@ class Attempt(Generic[T]):
 
     def _transact(self, connection: Connection) -> T:
         transaction = connection.begin()
+        attempt = uuid4().hex
         try:
             result = self._work(connection)
-            transaction_id = self._identify(connection)
+            transaction_id = self._mark(connection, attempt)
         except BaseException:
             transaction.rollback()
             raise
@@ -63,29 +79,34 @@ class Attempt(Generic[T]):
             transaction.commit()
         except DATABASE_ERRORS as error:
             if transaction_id and translate(error).lost:
-                self._doubt = _Doubt(transaction_id, result)
+                self._doubt = _Doubt(attempt, transaction_id, result)
             raise
         return result
 
-    @staticmethod
-    def _identify(connection: Connection) -> str | None:
-        """None where nothing was written, and on SQLite."""
-        if connection.dialect.name != "postgresql":
+    def _mark(self, connection: Connection, attempt: str) -> str | None:
+        """The id of the transaction; None where nothing was written, and on SQLite."""
+        if not self._writer or connection.dialect.name != "postgresql":
             return None
-        found: str | None = connection.execute(_OUR_TRANSACTION).scalar()
+        values = {"writer": self._writer, "attempt": attempt, "at_ms": int(time.time() * 1000)}
+        found: str | None = connection.execute(_MARK, values).scalar()
         return found
 
-    @staticmethod
-    def _was_committed(connection: Connection, transaction_id: str) -> bool:
+    def _was_committed(self, connection: Connection, doubt: _Doubt[T]) -> bool:
         """Raises StoreError, transient while the lost session still lives on the server."""
+        # in this order: it may end in between
+        lives = self._lives(connection, doubt.transaction_id)
+        marked = connection.execute(_IS_MARKED, {"writer": self._writer, "attempt": doubt.attempt}).scalar()
+        connection.rollback()
+        if lives and not marked:
+            raise StoreError(transient=True)
+        return bool(marked)
+
+    @staticmethod
+    def _lives(connection: Connection, transaction_id: str) -> bool:
         try:
             status = connection.execute(_HOW_IT_ENDED, {"id": transaction_id}).scalar()
         except DataError:
-            return False  # "is in the future": the server was killed before it had written anything of it down
+            status = None  # "is in the future": the server was killed before it had written anything of it
         finally:
             connection.rollback()
-        if status == "committed":
-            return True
-        if status == "aborted":
-            return False
-        raise StoreDoubtful(transient=status is not None) if status is None else StoreError(transient=True)
+        return status == "in progress"

@@ -14,8 +14,9 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from uuid import uuid4
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, delete
 from sqlalchemy.dialects import sqlite
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -23,6 +24,7 @@ from fnrunner.store import migration
 from fnrunner.store.attempt import Attempt
 from fnrunner.store.connection import Lane, make_private_file, parse_url
 from fnrunner.store.errors import StoreClosed, StoreError
+from fnrunner.store.schema import write_mark
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ class Store:
         self._patience = patience
         self._reader_count = readers
         self._echo = echo
+        self._identity = uuid4().hex
         self._reader: Lane | None = None
         self._writer: Lane | None = None
 
@@ -94,7 +97,13 @@ class Store:
         the caller is cancelled, work that has begun is still finished.
         Raises what ``work`` raises, StoreUnavailable, StoreFull, StoreConflict, StoreCorrupt, StoreClosed.
         """
-        return await self._patiently(self._writer, Attempt(work))
+        return await self._patiently(self._writer, Attempt(work, self._identity))
+
+    async def sweep(self, before_ms: int) -> None:
+        """Forget writers that have written nothing since then."""
+        await self.write(
+            lambda connection: connection.execute(delete(write_mark).where(write_mark.c.at_ms < before_ms))
+        )
 
     def insert_or_ignore(self, table: Table) -> Insert:
         """An INSERT that passes over rows whose key exists."""

@@ -285,3 +285,12 @@ trial = Table(
     Column("deaths", Integer, nullable=False),
     comment="a suspect that runs alone: if the worker named here dies, the event did it",
 )
+
+write_mark = Table(
+    "write_mark",
+    metadata,
+    Column("writer", String(32), primary_key=True),
+    Column("attempt", String(32), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    comment="the last transaction that each writer committed; of use as long as the writer lives",
+)

@@ -10,9 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, text
 
 from fnrunner.store import schema
+from fnrunner.store.attempt import Attempt
 from fnrunner.store.engine import Store
 from fnrunner.store.errors import StoreCorrupt, StoreFull, StoreUnavailable
 from tests.postgres_server import PostgresServer
@@ -84,6 +85,7 @@ WRITER = """
 import asyncio, sys
 from sqlalchemy import insert
 from fnrunner.store import schema
+from fnrunner.store.attempt import Attempt
 from fnrunner.store.engine import Store
 async def main():
     url, name, batches, rows = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -227,4 +229,32 @@ async def test_a_commit_whose_answer_was_lost_takes_effect_once(postgres: Postgr
     assert await direct.read(count) == 6
     await store.close()
     await direct.close()
+    await cutter.close()
+
+
+async def test_an_id_that_the_server_gave_away_a_second_time_is_not_taken_for_ones_own(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is killed forgets ids of which it had written nothing, and the next transaction gets one."""
+    url = postgres.create_database()
+    other = Store(url)
+    await other.start()
+    current = text("SELECT pg_current_xact_id()::text")
+
+    def written(connection: Connection) -> str:
+        connection.execute(add("of another"))
+        return str(connection.execute(current).scalar_one())
+
+    reused = await other.write(written)
+    marked = Attempt._mark
+    monkeypatch.setattr(Attempt, "_mark", lambda self, *values: marked(self, *values) and reused)
+    cutter = CommitCutter(postgres.port, deliver=False, at=2)
+    store = Store(url.replace(f":{postgres.port}/", f":{await cutter.start()}/"))
+    await store.start()
+    for number in range(3):
+        await store.write(lambda connection, number=number: connection.execute(add(f"{number}")))
+    assert cutter.cuts == 1
+    assert await other.read(count) == 4
+    await store.close()
+    await other.close()
     await cutter.close()
