@@ -127,6 +127,9 @@ class NamespaceSandbox(ProcessSandbox):
             self._watch.add(process)
         return process
 
+    def warm(self, runtime_directory: str, script: str) -> None:
+        self._spawning.warm((f"{runtime_directory}/{script}", f"{INSIDE.runtime_directory}/{script}"))
+
     def close(self) -> None:
         """End the spawners, and with them every function that still runs."""
         self._spawning.close()

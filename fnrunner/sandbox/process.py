@@ -154,6 +154,9 @@ class ProcessSandbox:
         """Say this too where it is described: what another sandbox would give here."""
         self._misses += (gap,)
 
+    def warm(self, runtime_directory: str, script: str) -> None:
+        """Python functions will be started soon, by this script: whatever can be done beforehand may be done now."""
+
     def close(self) -> None:
         """Nothing runs any more, and nothing is to be started."""
 

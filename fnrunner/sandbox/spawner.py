@@ -13,11 +13,12 @@ process reads, so no environment can find another's variables in what it inherit
 
 Everything up to the wait is the same for all functions, and has been done for a few of them before anybody asks.
 
-The first message is ``(stage, links, shown)``: where the root directory is put together, and what of the host is in it. A
-request is ``(number, cgroup entrances, script)`` with file descriptors: the plan, the pipe for the status, the output, and
+The first message is ``(stage, links, shown)``: where the root directory is put together, and what of the host is in it.
+
+A request is ``(number, cgroup entrances, script)`` with file descriptors: the plan, the pipe for the status, the output, and
 those that the function inherits. ``script`` is the Python program that may be run without starting an interpreter: where it
-is, and where the function sees it; or empty. The answer is ``(number, pid, error)``, with a pidfd of the init process where
-there is one.
+is, and where the function sees it; or empty. A request without descriptors asks to be ready for others. The answer is
+``(number, pid, error)``, with a pidfd of the init process where there is one.
 """
 
 from __future__ import annotations
@@ -47,8 +48,10 @@ READY = 0
 AHEAD = 2
 """How many wait before anybody asks."""
 
-HIGH = 900
-"""Numbers of file descriptors that the worker does not ask for; below the limit of a function."""
+WAITING_S = 600.0
+"""After so long what they know of the host, such as its name servers, may have become wrong."""
+
+PREPARING_S = 10.0
 
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
 SECCOMP_MODE_FILTER = 2
@@ -114,9 +117,11 @@ class Waiting:
 
     def __init__(self, pid: int, pidfd: int, init: socket.socket, function: socket.socket) -> None:
         self.pid, self.pidfd, self.init, self.function = pid, pidfd, init, function
+        self.since = time.monotonic()
 
     def start(self, entrances: tuple[str, ...], descriptors: list[int]) -> None:
-        """Raises OSError: it has ended, or could not be put into its control groups."""
+        """Raises OSError: it has ended, does not come up, or could not be put into its control groups."""
+        self.function.settimeout(PREPARING_S)
         if self.function.recv(1) != b"r":
             raise OSError(errno.ESRCH, "a process that waited has ended")
         with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:
@@ -141,7 +146,7 @@ class Spawner:
         self.channel = channel
         self.base: Any = None
         self.scripts: dict[str, Any] = {}
-        self.loaded = False
+        self.wanted = self.loaded = False
         self.waiting: list[Waiting] = []
         self.python = ctypes.pythonapi
         # held throughout, or another thread state could be current in the child
@@ -157,9 +162,9 @@ class Spawner:
                 os._exit(0)
             number, entrances, script = marshal.loads(message)  # noqa: S302 - the worker wrote it
             try:
-                if script and script[1] not in self.scripts:
-                    self.scripts[script[1]] = compiled(*script)
-                    self.forget()
+                self.learn(script)
+                if not descriptors:
+                    continue
                 self.spawn(number, entrances, descriptors)
             except OSError as error:
                 self.channel.send(marshal.dumps((number, 0, str(error))))
@@ -167,9 +172,15 @@ class Spawner:
                 for descriptor in descriptors:
                     os.close(descriptor)
 
+    def learn(self, script: tuple[str, str]) -> None:
+        if script and script[1] not in self.scripts:
+            self.wanted = True
+            self.scripts[script[1]] = compiled(*script)
+            self.forget()
+
     def prepare(self) -> None:
-        """While nobody asks: load, and have some who wait. Not before the first request, which may be a mere trial."""
-        if not self.scripts:
+        """While nobody asks: load, and have some who wait. Not before it is told to: the first request may be a mere trial."""
+        if not self.wanted:
             return
         while not select.select([self.channel], [], [], 0)[0]:
             if not self.loaded:
@@ -193,6 +204,8 @@ class Spawner:
 
     def spawn(self, number: int, entrances: tuple[str, ...], descriptors: list[int]) -> None:
         """Raises OSError when there is no process; what goes wrong in it is said in its own output."""
+        if self.waiting and time.monotonic() - self.waiting[0].since > WAITING_S:
+            self.forget()
         each = self.waiting.pop(0) if self.waiting else self.make()
         try:
             each.start(entrances, descriptors)
@@ -277,9 +290,9 @@ def begin(init: int, function: int, base: Any, scripts: dict[str, Any]) -> NoRet
         os._exit(FAILED)
 
 
-def lifted(descriptors: list[int]) -> list[int]:
-    """The same files under numbers that nobody asks for; everything else, but 0 to 2, is closed."""
-    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH) for descriptor in descriptors]
+def lifted(descriptors: list[int], above: int = 2) -> list[int]:
+    """The same files under numbers ``above`` one; everything else, but 0 to 2, is closed."""
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, above + 1) for descriptor in descriptors]
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) not in high:
             try:
@@ -311,11 +324,13 @@ def wait(channel: socket.socket, stage: str, scripts: dict[str, Any]) -> NoRetur
         if not descriptors:
             os._exit(0)  # not needed any more
         channel.close()
-        plan_file, output, *inherited = lifted(descriptors)
+        plan = read_plan(descriptors[0])
+        # above the numbers that they are to have
+        output, *inherited = lifted(descriptors[1:], max(2, *plan["inherited"], 2))
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-        become(read_plan(plan_file), stage, inherited, scripts)
+        become(plan, stage, inherited, scripts)
     except ConnectionError:
         os._exit(0)  # not needed any more
     except BaseException as error:
@@ -426,7 +441,7 @@ def become(plan: dict[str, Any], stage: str, inherited: list[int], scripts: dict
     limit(plan)
     os.chdir(plan["directory"])
     os.umask(0o022)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     drop_capabilities()
     check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
@@ -478,6 +493,10 @@ def run(code: Any, argv: list[str], variables: dict[str, str]) -> NoReturn:
     os.environ.clear()
     os.environ.update(variables)
     time.tzset()
+    # as every interpreter does when it starts
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = list(argv)
     sys.path_importer_cache.clear()
     forget_shadowed(os.getcwd(), *(path for path in variables.get("PYTHONPATH", "").split(":") if path))

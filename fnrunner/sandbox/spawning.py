@@ -108,6 +108,11 @@ class Spawning:
             self._spawners[interpreter] = spawner
         return trouble
 
+    def warm(self, script: tuple[str, str]) -> None:
+        """Requests with this script will follow: let those spawners that there are get ready."""
+        for spawner in self._spawners.values():
+            spawner.warm(script)
+
     def close(self) -> None:
         for spawner in self._spawners.values():
             spawner.close()
@@ -209,6 +214,9 @@ class _Spawner:
             os.close(told)
         message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE, 1)
         return _spawned(message, fds, status_fd)
+
+    def warm(self, script: tuple[str, str]) -> None:
+        self._channel.send(marshal.dumps((_READY, (), script)))
 
     def _ask(
         self,
