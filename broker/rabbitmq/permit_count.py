@@ -2,7 +2,7 @@
 
 The queue ``permits(NAME.total)`` holds one message with both numbers. It has a single active consumer, so that reading it is
 a lock. A change writes the new permits or the acknowledgements of removed ones, the new count, and the acknowledgement of
-the old count with one write on one channel: whoever dies, they happen together.
+the old count with one write on one connection: whoever dies, they happen together.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Counted:
         self, total: int, exists: int, generation: int, *, removed: Sequence[Delivery] = (), new: int = 0
     ) -> None:
         """Store the count, and make ``new`` permits or end those that were ``removed``, together. Raises Lost."""
+        if not all(delivery.valid for delivery in (*self._seen, *removed)):
+            raise Lost  # before anything is sent: all of it happens, or nothing
         after = Count(total, exists, self.count.version + 1, generation)
         permit = self._queues.permit()
         parts = [(permit, self._queues.permits)] * new + [

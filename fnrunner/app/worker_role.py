@@ -59,6 +59,7 @@ async def make(parts: Parts) -> Supervisor:
         idle_timeout=settings.idle_timeout,
         monotonic=time.monotonic,
         line=line,
+        on_closed=sandbox.close,
     )
     provisioner = Provisioner(
         pool=pool, specs=specs, permits=slots, catalogue=parts.catalogue, monotonic=time.monotonic

@@ -48,7 +48,7 @@ def check_function(function: Function) -> None:
     if problems := _problems(function):
         raise ValidationFailed(problems)
     check_runtime(function.runtime)
-    check_environment(function.environment)
+    check_environment(function.environment, wraps=function.runtime.startswith("nodejs"))
     check_tags(function.tags)
     _check_levels(function)
     if function.dead_letter_arn:
@@ -65,10 +65,15 @@ def check_name(name: str) -> None:
         raise ValidationFailed(problems)
 
 
-def check_environment(variables: Mapping[str, str]) -> None:
-    """Raises InvalidParameterValue, ValidationFailed. Values appear only in the answer that Lambda, too, gives with them."""
-    if _WRAPPER in variables:
-        raise InvalidParameterValue(f"{_WRAPPER} is not supported: this release of fnrunner runs no wrapper scripts.")
+def check_environment(variables: Mapping[str, str], *, wraps: bool = False) -> None:
+    """``wraps``: the runtime runs wrapper scripts. Values appear only in the answer that Lambda, too, gives with them.
+
+    Raises InvalidParameterValue, ValidationFailed.
+    """
+    if _WRAPPER in variables and not wraps:
+        raise InvalidParameterValue(
+            f"{_WRAPPER} is not supported: this release of fnrunner wraps Node.js runtimes only."
+        )
     if reserved := [name for name in variables if _is_reserved(name)]:
         raise InvalidParameterValue(
             f"{_CANNOT_CONFIGURE}contains reserved keys that are currently not supported for modification. "

@@ -24,6 +24,7 @@ PORT = 5678
 
 LOOPBACK = "127.0.0.1"
 WORKSPACE = "${workspaceFolder}"
+STOPPING = (signal.SIGTERM, signal.SIGHUP)
 
 debug_option = click.option(
     "--debug",
@@ -152,7 +153,8 @@ def run(
     async def until_stopped() -> Answer:
         task = asyncio.ensure_future(local_run.perform(wanted, on_log=on_log, on_listening=on_listening))
         # as for Ctrl-C, which cancels: what was started is ended first
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for number in STOPPING:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await task
 
     try:
@@ -167,6 +169,16 @@ def run(
         f"It could not be run here: {getattr(answer.outcome, 'message', answer.outcome)}",
         "`fnrunner doctor` lists what this machine can run.",
     )
+
+
+def stop_as_for_ctrl_c() -> None:
+    """From now on a terminal that closes, or a polite kill, lets files be removed as Ctrl-C does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in STOPPING:
+        signal.signal(number, stop)
 
 
 class LogPrinter:

@@ -23,6 +23,7 @@ def invoke_debug(
     from fnrunner.model.invocation import FunctionError, Invocation
 
     settings = serve.read()
+    debug.stop_as_for_ctrl_c()
     deployed = local_function.fetch(client, name, qualifier)
     debugging = debug.debugging(port, str(deployed.configuration["Runtime"]))
     zipped = (

@@ -148,6 +148,12 @@ def spec_of(deployed: Deployed, directory: Path, directories: tuple[str, ...] = 
 
 
 def visible(client: Client, mounts: tuple[str, ...]) -> tuple[str, ...]:
-    """The directories of buckets, and ``mounts``, that are on this machine: an isolated function sees no others."""
-    found = (str(item["directory"]) for item in client.get(f"{ADMIN}/buckets")["buckets"])
+    """``mounts``, and the directories of buckets where the server is on this machine: an isolated function sees no others.
+
+    What another machine calls its buckets is nothing that its code may write to here.
+    """
+    from fnrunner.settings import loopback
+
+    here = loopback(urlsplit(client.endpoint_url).hostname or "")
+    found = (str(item["directory"]) for item in client.get(f"{ADMIN}/buckets")["buckets"]) if here else ()
     return tuple(directory for directory in dict.fromkeys((*found, *mounts)) if Path(directory).is_dir())

@@ -119,6 +119,7 @@ def _run(
     from fnrunner.runtimes.local import Repeatable
 
     settings = serve.read()
+    debug.stop_as_for_ctrl_c()
     debugging = debug.debugging(port, str(deployed.configuration["Runtime"])) if setting.debug else None
     start_us = int(recording["accepted_at_ms"]) * 1000
     repeatable = None if setting.seed is None else Repeatable(setting.seed, start_us)

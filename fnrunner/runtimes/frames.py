@@ -38,7 +38,8 @@ class Kind(IntEnum):
     not; error JSON. RESULT: the answer. ERROR: the handler's error JSON. TOO_LARGE: the answer's size in decimal.
     STREAM_START: the answer comes in pieces; its content type. CHUNK: a piece, never empty and at most 64 KiB.
     STREAM_END: that was all of it. STREAM_ERROR: the handler failed in mid-stream; error JSON. CANCEL: nobody wants the
-    rest: end the stream soon. It may arrive when the invocation has ended, and means nothing then.
+    rest: end the stream soon. It may arrive when the invocation has ended, and means nothing then. NOT_STARTED: the
+    environment ends, and the function has not seen this invocation.
     """
 
     HELLO = 1
@@ -53,6 +54,7 @@ class Kind(IntEnum):
     STREAM_END = 10
     STREAM_ERROR = 11
     CANCEL = 12
+    NOT_STARTED = 13
 
 
 TO_BOOTSTRAP: Final = frozenset((Kind.INVOKE, Kind.CANCEL))
@@ -64,6 +66,7 @@ LARGEST: Final[Mapping[Kind, int]] = MappingProxyType(
         Kind.STREAM_START: limits.CONTENT_TYPE_CHARS,
         Kind.CHUNK: limits.STREAMED_FRAME_BYTES,
         Kind.STREAM_END: 0,
+        Kind.NOT_STARTED: 0,
     }
 )
 """The largest payload that a bootstrap may send with each kind, in bytes."""

@@ -27,9 +27,7 @@ _ASKING_S = 10
 class NodeRuntime:
     """Implements Runtime. What was found is remembered: make a new one after installing a version."""
 
-    def __init__(
-        self, *, path: str | None = None, home: Path | None = None, opt_root: str = runtime_api_launch.OPT_ROOT
-    ) -> None:
+    def __init__(self, *, path: str | None = None, home: Path | None = None, opt_root: str | None = None) -> None:
         """``path`` is searched like ``PATH`` (the default). Below ``home`` (the user's) version managers keep theirs."""
         self._path = path
         self._home = home
@@ -74,14 +72,16 @@ class NodeRuntime:
         self, spec: EnvironmentSpec, layout: Layout, *, interpreter: str, control_fd: int, log_stream: str
     ) -> Launch:
         variables = dict(default_variables(layout))
-        variables["NODE_PATH"] = node_path(_major(spec.runtime), layout, self._opt_root)
+        variables["NODE_PATH"] = node_path(_major(spec.runtime), layout, self._opt_root or layout.opt)
         variables |= function_variables(spec, layout, log_stream)
         old_space_mb = int(spec.memory_mb * MEGABYTES_OF_OLD_SPACE)
         client = f"{layout.runtime_directory}/{CLIENT}"
         argv: tuple[str, ...] = (interpreter, f"--max-old-space-size={old_space_mb}", client)
         if wrapper := spec.variables.get(WRAPPER):
             argv = (wrapper, *argv)
-        command = runtime_api_launch.command(spec, layout, control_fd=control_fd, opt_root=self._opt_root, argv=argv)
+        command = runtime_api_launch.command(
+            spec, layout, control_fd=control_fd, opt_root=self._opt_root or layout.opt, argv=argv
+        )
         return Launch(command, MappingProxyType(variables), script=SCRIPT, programs=(interpreter,))
 
     def _candidates(self, major: str) -> Iterator[Path]:

@@ -17,7 +17,7 @@ NAMES = ("provided.al2", "provided.al2023")
 class ProvidedRuntime:
     """Implements Runtime. Every host has it: what is needed besides Python comes with the function."""
 
-    def __init__(self, *, opt_root: str = runtime_api_launch.OPT_ROOT) -> None:
+    def __init__(self, *, opt_root: str | None = None) -> None:
         """``opt_root`` is where layers and extensions are, inside the environment."""
         self._opt_root = opt_root
         self._prepared = False
@@ -47,5 +47,5 @@ class ProvidedRuntime:
         variables = dict(function_variables(spec, layout, log_stream))
         # Lambda sets it for its own languages only
         del variables["AWS_EXECUTION_ENV"]
-        argv = runtime_api_launch.command(spec, layout, control_fd=control_fd, opt_root=self._opt_root)
+        argv = runtime_api_launch.command(spec, layout, control_fd=control_fd, opt_root=self._opt_root or layout.opt)
         return Launch(argv, MappingProxyType(variables), script=runtime_api_launch.SCRIPT)

@@ -18,6 +18,7 @@ FLAGS = ("-I", "-u", "-B", "-X", "utf8")
 OLDEST_MINOR = 9
 NEWEST_MINOR = 14
 _NAME = re.compile(r"python3\.(\d{1,2})")
+_READ_AT_START = ("LD_", "GLIBC_", "MALLOC_", "OPENSSL_", "SSL_CERT_", "LC_", "LANG")
 _ELF = b"\x7fELF"
 
 
@@ -70,8 +71,8 @@ class PythonRuntime:
         bootstrap = f"{layout.runtime_directory}/{BOOTSTRAP}"
         argv = (interpreter, *FLAGS, bootstrap, str(control_fd), layout.task_root)
         variables = function_variables(spec, layout, log_stream)
-        # what the dynamic linker reads at the start of a program counts only for one that is started
-        own = any(name in spec.variables for name in ("LD_LIBRARY_PATH", "LD_PRELOAD"))
+        # what is read when a program starts counts only for one that is started
+        own = any(name.startswith(_READ_AT_START) for name in spec.variables)
         return Launch(argv, variables, script=0 if own else 1 + len(FLAGS))
 
     def _candidates(self, name: str) -> Iterator[Path]:

@@ -34,6 +34,8 @@ class Layout:
     task_root: str
     runtime_directory: str
     temporary: str
+    opt: str = "/opt"
+    """Of layers and extensions; where there are none, the path of nothing."""
 
 
 @dataclass(frozen=True, slots=True)

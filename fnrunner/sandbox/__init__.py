@@ -9,7 +9,8 @@ permits:
     cgroup namespaces of its own; it has no capabilities, may not gain any, and a seccomp filter refuses what only an escape
     would want. Its root directory is a memory file system with the host's programs and a few settings, read-only, its code,
     its runtime and its ``/tmp``. Needs no root, only user namespaces. A fork takes milliseconds where starting an
-    interpreter takes tens; the plan, with the function's variables, reaches the new process alone.
+    interpreter takes tens; the plan, with the function's variables, reaches the new process alone. What is drawn when an
+    interpreter starts, hash seeds and the layout of memory, is the same for all functions of a worker's interpreter.
 
 ``process``
     A launcher is started, puts itself into what the host permits, and becomes the runtime. As root it has a mount namespace
@@ -37,7 +38,8 @@ limit on the total size of ``/tmp`` (single files are limited).
 
 Why user namespaces and not a user id of the function's own: buckets and mounts are files of people, and a function that runs as
 another user could not write to them. It runs as the worker's user without that user's rights, and believes to be
-``sbx_user1051``. Run workers as a user of their own where that matters.
+``sbx_user1051``. Run workers as a user of their own, not as root, where that matters: abstract sockets of the host, and files
+in mounts, know a function by the worker's user.
 
 What a function sends is taken in slices, so that no function occupies the worker's event loop: a flood on stdout stays in
 its pipe after half a megabyte in ten milliseconds, an answer of megabytes is received where it stays.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fnrunner.sandbox.cgroups import Cgroup
 from fnrunner.sandbox.process_tree import PAGE, Entry, members
-from fnrunner.sandbox.spawning import Spawned
+from fnrunner.sandbox.spawning import Spawned, discard
 from fnrunner.sandbox.started import delete_tree
 
 
@@ -41,7 +41,11 @@ class IsolatedProcess:
         self._loop = asyncio.get_running_loop()
         self._exited: asyncio.Future[int] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._peak_fd = os.open(cgroup.peak_file() if cgroup else f"/proc/{self._init}/statm", os.O_RDONLY)
+        try:
+            self._peak_fd = os.open(cgroup.peak_file(), os.O_RDONLY) if cgroup else -1
+        except OSError:
+            discard(spawned)
+            raise
         os.set_blocking(self._status_fd, False)
         self._loop.add_reader(self._status_fd, self._has_ended)
         self._loop.add_reader(self._pidfd, self._is_gone)
@@ -81,9 +85,12 @@ class IsolatedProcess:
                 self._cgroup.limit_cpu(self._vcpus)
 
     def memory_peak_bytes(self) -> int:
-        if self._peak_fd >= 0 and self._cgroup:
-            with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if self._peak_fd >= 0:
                 self._peak = max(self._peak, int(os.pread(self._peak_fd, 64, 0)))
+            elif self._cgroup is None and self._returncode is None:
+                resident = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+                self._peak = max(self._peak, int(resident) * PAGE)
         return self._peak
 
     def out_of_memory(self) -> bool:
@@ -100,7 +107,7 @@ class IsolatedProcess:
 
     def observe(self, entries: Mapping[int, Entry]) -> bool:
         """Take the tree's size from a process table. Whether it is over its limit."""
-        tree = members(entries, root=self._init, marked=frozenset()) - {os.getpid()}
+        tree = members(entries, root=self._init, marked=frozenset()) - {os.getpid(), self._init}
         size = sum(entries[pid].resident_pages for pid in tree) * PAGE
         self._peak = max(self._peak, size)
         self._over_limit = self._over_limit or size > self.memory_mb * 1024 * 1024
@@ -110,8 +117,9 @@ class IsolatedProcess:
         await self.kill_tree()
         self.memory_peak_bytes()
         self._over_limit = self.out_of_memory()
-        os.close(self._peak_fd)
-        self._peak_fd = -1
+        if self._peak_fd >= 0:
+            os.close(self._peak_fd)
+            self._peak_fd = -1
         os.close(self._pidfd)
         self._pidfd = -1
         if self._cgroup:

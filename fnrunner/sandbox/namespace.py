@@ -8,6 +8,7 @@ ends. The network is the host's.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -30,10 +31,11 @@ WRITABLE = NO_SUID | NO_DEVICES
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SETTINGS = (
     "alternatives", "ca-certificates", "crypto-policies", "fonts", "gai.conf", "host.conf", "hosts", "ld.so.cache",
-    "ld.so.conf", "ld.so.conf.d", "locale.alias", "localtime", "mime.types", "nsswitch.conf", "pki", "protocols", "resolv.conf",
-    "services", "ssl", "terminfo", "timezone",
+    "ld.so.conf", "ld.so.conf.d", "locale.alias", "localtime", "mime.types", "nsswitch.conf", "pki/ca-trust",
+    "pki/tls/cert.pem", "pki/tls/certs", "protocols", "resolv.conf", "services", "ssl/cert.pem", "ssl/certs",
+    "ssl/openssl.cnf", "terminfo", "timezone",
 )  # fmt: skip
-"""Of /etc: what programs need to find libraries, hosts, certificates and the time."""
+"""Of /etc: what programs need to find libraries, hosts, certificates and the time; no keys."""
 
 _ISOLATION = ("user", "mount", "pid", "ipc", "uts", "cgroup")
 
@@ -118,14 +120,22 @@ class NamespaceSandbox(ProcessSandbox):
                 memory_mb=command.limits.memory_mb,
                 vcpus=Fraction(command.limits.memory_mb, cgroups.VCPU_MB) if self._cpu_limit else None,
             )
-        except (OSError, SpawnFailed) as error:
-            if group:
-                group.remove_now()
-            delete_tree(directory)
-            raise SandboxUnavailable(f"no process could be started: {error}. Run `fnrunner doctor`") from error
+        except BaseException as error:
+            await asyncio.shield(asyncio.ensure_future(self._undo(directory, group)))
+            if isinstance(error, OSError | SpawnFailed):
+                raise SandboxUnavailable(f"no process could be started: {error}. Run `fnrunner doctor`") from error
+            raise
         if self._watch is not None:
             self._watch.add(process)
         return process
+
+    @staticmethod
+    async def _undo(directory: Path, group: Cgroup | None) -> None:
+        """Remove what was made for a process that is not to be."""
+        if group:
+            await group.kill()
+            await group.remove()
+        await asyncio.to_thread(delete_tree, directory)
 
     def warm(self, runtime_directory: str, script: str) -> None:
         self._spawning.warm((f"{runtime_directory}/{script}", f"{INSIDE.runtime_directory}/{script}"))
@@ -179,10 +189,12 @@ def _script(command: Command) -> tuple[str, str] | tuple[()]:
 
 
 def _programs(command: Command) -> Iterator[tuple[str, str, int]]:
-    """Interpreters outside the system's directories, each with what is installed beside it."""
+    """Interpreters outside the system's directories, each with what is installed beside it; never somebody's whole home."""
     for program in dict.fromkeys((command.argv[0], *command.programs)):
         real = Path(program).resolve()
         home = real.parent.parent if real.parent.name == "bin" else real.parent
+        if Path.home().is_relative_to(home) or home.name == ".local":
+            home = real
         if real.is_file() and not any(real.is_relative_to(part) for part in _SYSTEM):
             yield str(home), str(home), CODE
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
@@ -46,7 +47,7 @@ class ProcessSandbox:
         self._owner = Owner.this_process()
         self._watch = None if cgroups else MemoryWatch()
         self._misses: tuple[str, ...] = ()
-        self._python: str = getattr(sys, "_base_executable", None) or sys.executable
+        self._python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
     @classmethod
     def on_this_host(cls, root: Path, *, cpu_limit: bool = False) -> Self:
@@ -114,11 +115,13 @@ class ProcessSandbox:
 
     def layout(self, environment_id: str, *, code_directory: str, runtime_directory: str, interpreter: str) -> Layout:
         temporary = str(self._directory(environment_id) / "tmp")
+        # what the host has in /opt is no layer
+        none = str(self._directory(environment_id) / "opt")
         if not self._mount_namespace:
-            return Layout(os.path.realpath(code_directory), runtime_directory, temporary)
+            return Layout(os.path.realpath(code_directory), runtime_directory, temporary, none)
         if Path(interpreter).is_relative_to(INSIDE.temporary):
-            return Layout(INSIDE.task_root, INSIDE.runtime_directory, temporary)  # it must stay visible
-        return INSIDE
+            return Layout(INSIDE.task_root, INSIDE.runtime_directory, temporary, none)  # it must stay visible
+        return replace(INSIDE, opt=none)
 
     async def start(self, command: Command) -> StartedProcess:
         if self._watch is not None:
@@ -196,7 +199,9 @@ class ProcessSandbox:
 
     @staticmethod
     def _make_directories(directory: Path) -> None:
-        (directory / "stage").mkdir(parents=True)
+        directory.mkdir(mode=0o700, parents=True)
+        (directory / "stage").mkdir()
+        # what a function makes here with other rights than its own is out of anybody's reach
         (directory / "tmp").mkdir()
         (directory / "tmp").chmod(0o1777)
 

@@ -53,12 +53,12 @@ WAITING_S = 600.0
 
 PREPARING_S = 10.0
 
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
 SECCOMP_MODE_FILTER = 2
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x00020000, 0x02000000, 0x04000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID = 0x08000000, 0x10000000, 0x20000000
 NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 8, 4096, 16384, 1 << 19
 MNT_DETACH = 2
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
@@ -73,7 +73,10 @@ PASSWD = f"root:x:0:0:root:/root:/sbin/nologin\nsbx_user1051:x:{USER}:{GROUP}::/
 GROUPS = f"root:x:0:\nsbx_user1051:x:{GROUP}:\n"
 DEVICES = ("null", "zero", "full", "random", "urandom")
 UNCHANGEABLE = ("sys", "irq", "bus", "fs")
-UNREADABLE = ("kcore", "keys", "timer_list", "sysrq-trigger", "latency_stats", "sched_debug")
+UNREADABLE = (
+    "acpi", "kcore", "keys", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "sched_debug", "scsi", "slabinfo",
+    "sysrq-trigger", "timer_list", "vmallocinfo",
+)  # fmt: skip
 
 # What most functions import anyway, and nothing that starts threads or opens files.
 PRELOADED = (
@@ -83,6 +86,20 @@ PRELOADED = (
     "shutil", "socket", "ssl", "string", "struct", "subprocess", "tempfile", "textwrap", "threading", "time", "traceback",
     "typing", "urllib.parse", "urllib.request", "uuid", "warnings", "weakref", "zipfile",
 )  # fmt: skip
+
+EARLY = frozenset(
+    (
+        "__future__", "__main__", "_abc", "_bisect", "_codecs", "_collections", "_collections_abc", "_functools",
+        "_imp", "_io", "_json", "_locale", "_operator", "_random", "_sitebuiltins", "_sre", "_stat", "_string",
+        "_struct", "_thread", "_tokenize", "_warnings", "_weakref", "_weakrefset", "abc", "atexit", "builtins",
+        "codecs", "collections", "copyreg", "encodings", "enum", "errno", "fnmatch", "functools", "genericpath",
+        "importlib", "io", "itertools", "json", "keyword", "linecache", "logging", "marshal", "ntpath", "operator",
+        "os", "posix", "posixpath", "re", "reprlib", "site", "sre_compile", "sre_constants", "sre_parse", "stat",
+        "string", "struct", "sys", "threading", "time", "token", "tokenize", "traceback", "types", "typing", "warnings",
+        "weakref", "zipimport",
+    )
+)  # fmt: skip
+"""What the runtime has loaded when it comes to the function's own."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE, MOUNT_SETATTR, PIVOT_ROOT = CALLS.get(os.uname().machine, (0, 0, 0))
@@ -125,12 +142,18 @@ class Waiting:
         if self.function.recv(1) != b"r":
             raise OSError(errno.ESRCH, "a process that waited has ended")
         with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:
-            pid = children.read().split()[0]
+            pid = children.read().partition(" ")[0]
+        if not pid or self.ended:
+            raise OSError(errno.ESRCH, "a process that waited has ended")
         for entrance in entrances:
             write(entrance, pid)
         plan, status, *others = descriptors
         socket.send_fds(self.init, [b"s"], [status])
         socket.send_fds(self.function, [b"p"], [plan, *others])
+
+    @property
+    def ended(self) -> bool:
+        return bool(select.select([self.pidfd], [], [], 0)[0])
 
     def close(self) -> None:
         """A process that still waits ends."""
@@ -206,6 +229,8 @@ class Spawner:
         """Raises OSError when there is no process; what goes wrong in it is said in its own output."""
         if self.waiting and time.monotonic() - self.waiting[0].since > WAITING_S:
             self.forget()
+        while self.waiting and self.waiting[0].ended:
+            self.waiting.pop(0).close()
         each = self.waiting.pop(0) if self.waiting else self.make()
         try:
             each.start(entrances, descriptors)
@@ -305,7 +330,14 @@ def lifted(descriptors: list[int], above: int = 2) -> list[int]:
 def stay(function: int, status: int) -> NoReturn:
     """Be pid 1: pass on the request to end, collect the dead, say how the function ended. Everybody goes with it."""
     signal.signal(signal.SIGTERM, lambda *_: os.kill(function, signal.SIGTERM))
+    # the function has the same user: it must not find anything of this process in /proc, nor what it has open
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    os.close(nothing)
     drop_capabilities()
+    check(libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+    check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
     while True:
         pid, ended = os.waitpid(-1, 0)
         if pid == function:
@@ -352,7 +384,8 @@ def read_plan(descriptor: int) -> dict[str, Any]:
 def build_root(root: str, links: Any, shown: Any) -> None:
     """A root directory of the system's programs and settings, and nothing else of the host; not entered yet."""
     check(libc.sethostname(b"localhost", 9), "sethostname")
-    mount("none", "/", "", MS_REC | MS_PRIVATE)
+    # nothing goes out, and what the host unmounts goes away here too
+    mount("none", "/", "", MS_REC | MS_SLAVE)
     mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     for name in ("/dev", "/proc", "/opt", "/tmp", "/etc", "/var"):  # noqa: S108 - their names inside
         make_directory(f"{root}{name}")
@@ -371,7 +404,12 @@ def build_root(root: str, links: Any, shown: Any) -> None:
 def show(root: str, shown: Any) -> None:
     """Mount parts of the host: where each is, where it is seen, and what may not be done with it."""
     # opened now: some of it may lie below what another one covers
-    opened = [(os.open(source, os.O_PATH), target, attributes) for source, target, attributes in shown]
+    opened = []
+    for source, target, attributes in shown:
+        try:
+            opened.append((os.open(source, os.O_PATH), target, attributes))
+        except FileNotFoundError:
+            continue  # a package of the host was removed, or a bucket's directory
     for descriptor, target, attributes in opened:
         prepare(descriptor, f"{root}{target}")
         bind(descriptor, f"{root}{target}", attributes)
@@ -411,7 +449,8 @@ def prepare(descriptor: int, place: str) -> None:
 def add_devices(root: str) -> None:
     for name in DEVICES:
         os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY, 0o666))
-        mount(f"/dev/{name}", f"{root}/dev/{name}", "", MS_BIND)
+        # read-only is the node, whose mode is the host's, and not the device
+        bind(f"/dev/{name}", f"{root}/dev/{name}", ATTR_RDONLY | ATTR_NOSUID)
     for name, link in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{link}", f"{root}/dev/{name}")
 
@@ -421,8 +460,11 @@ def cover_proc(root: str) -> None:
         if os.path.isdir(path := f"{root}/proc/{name}"):
             bind(path, path, ATTR_RDONLY)
     for name in UNREADABLE:
-        if os.path.exists(path := f"{root}/proc/{name}"):
-            bind("/dev/null", path, 0)
+        path = f"{root}/proc/{name}"
+        if os.path.isdir(path):
+            mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "size=4k,mode=555")
+        elif os.path.exists(path):
+            bind("/dev/null", path, ATTR_RDONLY)
 
 
 # the function's process
@@ -540,8 +582,11 @@ def finish(status: int) -> NoReturn:
 
 
 def forget_shadowed(*directories: str) -> None:
-    """What a function brings along under the name of a module that was loaded beforehand is what it imports."""
-    loaded = {name.partition(".")[0] for name in PRELOADED}
+    """What a function brings along under the name of a module that was loaded beforehand is what it imports.
+
+    Not what an interpreter and the bootstrap load in any case: there it would be too late in a new one as well.
+    """
+    loaded = {name.partition(".")[0] for name in sys.modules} - EARLY
     for directory in directories:
         try:
             names = {name.partition(".")[0] for name in os.listdir(directory)}

@@ -26,6 +26,7 @@ FLAGS = ("-I", "-u", "-B", "-X", "utf8")
 
 START_S = 30.0
 TRIAL_S = 15.0
+BUSY_S = 0.005
 _MESSAGE = 8192
 _READY = 0
 _LIBRARIES = "/var/task:/var/task/lib:/opt/lib"
@@ -96,8 +97,8 @@ class Spawning:
             os.close(said)
             said = -1
             trouble = _ended_well(spawned, output)
-        except SpawnFailed as error:
-            trouble = str(error)
+        except (SpawnFailed, OSError) as error:
+            trouble = str(error) or type(error).__name__
         finally:
             os.close(output)
             if said >= 0:
@@ -193,10 +194,11 @@ class _Spawner:
         number = self._number
         self._waiting[number] = future, status_fd
         try:
-            self._ask(number, entrances, (descriptors[0], told, *descriptors[1:]), script)
+            while not self._ask(number, entrances, (descriptors[0], told, *descriptors[1:]), script):
+                await asyncio.sleep(BUSY_S)  # noqa: ASYNC110 - the spawner takes them one after the other
         except BaseException:
-            del self._waiting[number]
-            os.close(status_fd)
+            if self._waiting.pop(number, None) is not None:
+                os.close(status_fd)
             raise
         finally:
             os.close(told)
@@ -216,7 +218,8 @@ class _Spawner:
         return _spawned(message, fds, status_fd)
 
     def warm(self, script: tuple[str, str]) -> None:
-        self._channel.send(marshal.dumps((_READY, (), script)))
+        with contextlib.suppress(OSError):  # it has ended, and is replaced when it is needed
+            self._channel.send(marshal.dumps((_READY, (), script)))
 
     def _ask(
         self,
@@ -224,13 +227,15 @@ class _Spawner:
         entrances: tuple[str, ...],
         descriptors: tuple[int, ...],
         script: tuple[str, str] | tuple[()],
-    ) -> None:
+    ) -> bool:
+        """Whether it could be told now. Raises SpawnFailed."""
         if self.ended:
             raise SpawnFailed("the process that starts functions ended")
         try:
             socket.send_fds(self._channel, [marshal.dumps((number, entrances, script))], list(descriptors))
         except BlockingIOError:
-            raise SpawnFailed("too many environments start at once") from None
+            return False
+        return True
 
     def close(self) -> None:
         """Its functions end with it."""
@@ -267,7 +272,7 @@ class _Spawner:
                 future.set_exception(error)
             return
         if future.done():
-            _discard(spawned)
+            discard(spawned)
         else:
             future.set_result(spawned)
 
@@ -301,10 +306,11 @@ def _spawned(message: bytes, fds: list[int], status_fd: int) -> Spawned:
 def _abandon(future: asyncio.Future[Spawned]) -> None:
     """Nobody waits for it any more: what has come already ends; what comes later is ended when it comes."""
     if future.done() and not future.cancelled() and future.exception() is None:
-        _discard(future.result())
+        discard(future.result())
 
 
-def _discard(spawned: Spawned) -> None:
+def discard(spawned: Spawned) -> None:
+    """End a process that nobody wants."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
     os.close(spawned.pidfd)
@@ -317,7 +323,7 @@ def _ended_well(spawned: Spawned, output: int) -> str:
         readable, _, _ = select.select([spawned.status_fd], [], [], TRIAL_S)
         status = os.read(spawned.status_fd, 16) if readable else b""
     finally:
-        _discard(spawned)
+        discard(spawned)
     if status == b"0":
         return ""
     select.select([output], [], [], 1)

@@ -158,6 +158,8 @@ def delete_tree(directory: Path) -> None:
     if directory.exists():
         for parent, names, _ in os.walk(directory):
             for name in (".", *names):
-                with contextlib.suppress(OSError):
-                    Path(parent, name).chmod(0o700)
+                # never through a link: it may lead out
+                if not os.path.islink(path := os.path.join(parent, name)):
+                    with contextlib.suppress(OSError):
+                        os.chmod(path, 0o700)
         shutil.rmtree(directory, ignore_errors=True)

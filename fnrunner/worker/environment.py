@@ -275,8 +275,9 @@ class Environment:
             case TimedOut():
                 self._platform_line(log_lines.timed_out(self._now(), invocation.request_id, self.spec.timeout))
                 return failure.timed_out(invocation.request_id, self.spec.timeout)
-            case Ended() if stopped:
-                return SystemFault("Sandbox.Failure", "The environment was stopped while it ran the invocation")
+            case Ended() | Frame(Kind.NOT_STARTED) if stopped or isinstance(incident, Frame):
+                when = "before the invocation began" if isinstance(incident, Frame) else "while it ran the invocation"
+                return SystemFault("Sandbox.Failure", f"The environment was stopped {when}")
             case _:
                 ended = incident if isinstance(incident, Ended) else Ended(-signal.SIGKILL)
                 reason = failure.exit_reason(ended.returncode)

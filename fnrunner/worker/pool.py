@@ -53,8 +53,12 @@ class Pool:
         idle_timeout: timedelta,
         monotonic: Callable[[], float],
         line: StartLine | None = None,
+        on_closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """``line`` says who may start an environment on demand; without one, everybody may."""
+        """``line`` says who may start an environment on demand; without one, everybody may. ``on_closed`` is called when
+        the last environment has ended.
+        """
+        self._on_closed = on_closed
         self._make = make
         self._line = line
         self._capacity = capacity
@@ -245,6 +249,7 @@ class Pool:
         self._by_key.clear()
         if self._stopping:
             await asyncio.gather(*self._stopping, return_exceptions=True)
+        self._on_closed()
 
     def code_directories(self) -> set[str]:
         """Where the code of every living environment lies."""

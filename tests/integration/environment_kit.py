@@ -51,8 +51,12 @@ def invocation(payload: bytes = b"{}", request_id: str = "request-1", **more: An
 
 def processes_of(environment: Environment) -> list[int]:
     """Every living process that began in this environment: as its variables say, or its cgroup or its root directory."""
-    marked = {pid for pid, name in process_tree.markers(MARKER.encode()) if name.endswith(environment.environment_id)}
-    return sorted(marked | {pid for pid in process_tree.table() if _is_in(pid, environment.environment_id)})
+    return processes_with(environment.environment_id)
+
+
+def processes_with(environment_id: str) -> list[int]:
+    marked = {pid for pid, name in process_tree.markers(MARKER.encode()) if name.endswith(environment_id)}
+    return sorted(marked | {pid for pid in process_tree.table() if _is_in(pid, environment_id)})
 
 
 def _is_in(pid: int, environment_id: str) -> bool:

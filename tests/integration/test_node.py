@@ -273,8 +273,9 @@ async def test_json_logs_have_lambdas_keys_and_levels_are_filtered(made: ApiKit)
     assert all(re.fullmatch(TIME, line["timestamp"]) for line in lines)
     assert "requestId" not in lines[0]
     assert (lines[1]["requestId"], lines[1]["message"]) == ("request-1", "a b { c: 1 }")
-    assert (lines[3]["errorType"], lines[3]["errorMessage"]) == ("RangeError", "bad")
-    assert lines[3]["stackTrace"][0] == "RangeError: bad"
+    said = lines[3]["message"]
+    assert (said["errorType"], said["errorMessage"]) == ("RangeError", "bad")
+    assert said["stackTrace"][0] == "RangeError: bad"
     assert lines[4]["message"] == {"k": [1]}
 
 

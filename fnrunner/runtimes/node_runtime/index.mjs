@@ -70,7 +70,7 @@ function called(handler, event, context, state) {
         return;
       }
       state.called = true;
-      if (state.waits) {
+      if (state.waits && (error === undefined || error === null)) {
         whenIdle = () => settle(error, result);
       } else {
         settle(error, result);

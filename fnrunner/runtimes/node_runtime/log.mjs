@@ -38,7 +38,7 @@ export class Log {
 function jsonLine(timestamp, level, requestId, values) {
   const line = { timestamp, level, requestId };
   const error = values.find((value) => value instanceof Error);
-  if (values.length === 1 && !error) {
+  if (values.length === 1) {
     const [message] = values;
     try {
       return JSON.stringify({ ...line, message }, replaced);

@@ -41,6 +41,11 @@ class Extension:
         """Whether it waits for an event; one whose invocation is over waits too."""
         return self.state == READY
 
+    @property
+    def asking(self) -> bool:
+        """Whether its question is open. A connection may break, and it asks again."""
+        return self._next is not None and self._next.open
+
     def wait(self, exchange: Exchange) -> None:
         """It asked for the next event."""
         self.state = READY

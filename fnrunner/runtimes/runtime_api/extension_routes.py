@@ -57,7 +57,7 @@ class ExtensionRoutes:
 
     def next(self, exchange: Exchange) -> Receiver:
         if (extension := self._named(exchange)) is not None:
-            if extension.state not in (REGISTERED, RUNNING):
+            if extension.state not in (REGISTERED, RUNNING) and (extension.asking or not extension.ready):
                 self._forbid(exchange, extension, "Ready")
                 return Receiver()
             if extension.state == REGISTERED:

@@ -11,6 +11,8 @@ import os
 import sys
 
 INIT = 1
+MAPPED = "0000000000000000FFFF0000" if sys.byteorder == "little" else "00000000000000000000FFFF"
+"""What an IPv4 address in IPv6 begins with, as the kernel shows it."""
 
 
 def alone() -> bool:
@@ -27,11 +29,17 @@ def is_inside(client: tuple[str, int], server: tuple[str, int]) -> bool:
 def _inode(client: tuple[str, int], server: tuple[str, int]) -> int:
     """The client's socket; 0 when it is closed."""
     wanted = [address_in_proc(*client), address_in_proc(*server)]
-    with open("/proc/net/tcp") as table:
-        for line in table:
-            fields = line.split()
-            if fields[1:3] == wanted:
-                return int(fields[9])
+    # a socket of both families is listed with those of the second
+    for name, prefix in (("tcp", ""), ("tcp6", MAPPED)):
+        ends = [prefix + address for address in wanted]
+        try:
+            with open(f"/proc/net/{name}") as table:
+                for line in table:
+                    fields = line.split()
+                    if fields[1:3] == ends:
+                        return int(fields[9])
+        except FileNotFoundError:
+            continue  # this host knows no IPv6
     return 0
 
 
@@ -47,23 +55,19 @@ def address_in_proc(host: str, port: int) -> str:
 
 
 def _is_held(link: str) -> bool:
-    """Whether any process has this open. One that cannot be looked into is believed."""
-    unknown = False
+    """Whether any process has this open. One that keeps others from looking into it is not believed."""
     for pid in os.listdir("/proc"):
         if not pid.isdigit():
             continue
         folder = f"/proc/{pid}/fd"
         try:
             names = os.listdir(folder)
-        except PermissionError:
-            unknown = unknown or int(pid) != INIT
-            continue
         except OSError:
-            continue  # it has ended
+            continue  # it has ended, or may not be looked into
         for name in names:
             try:
                 if os.readlink(f"{folder}/{name}") == link:
                     return True
             except OSError:
                 continue  # closed meanwhile
-    return unknown
+    return False

@@ -203,7 +203,7 @@ class Phases:
         """Somebody has done something: what can happen now?"""
         if self._phase == ENDING:
             if not any(self._awaited()):
-                self._leave()
+                self._await_runtime()
             return
         if self._phase == INIT and self._runtime is None:
             if all(extension.registered for extension in self._extensions.all):
@@ -228,7 +228,16 @@ class Phases:
 
     def _on_invoke(self, invocation: Invocation) -> None:
         self._queued = invocation
-        self._begin()
+        if self._phase == ENDING:
+            self._give_back()
+        else:
+            self._begin()
+
+    def _give_back(self) -> None:
+        """What was not begun here may begin elsewhere."""
+        if self._queued is not None:
+            self._control.send(control.NOT_STARTED, self._queued.sequence)
+            self._queued = None
 
     def _on_cancel(self, sequence: int) -> None:
         self._routes.cancel(sequence)
@@ -286,6 +295,7 @@ class Phases:
         if self._phase == ENDING:
             return
         self._phase, self._status = ENDING, status
+        self._give_back()
         awaited = self._awaited()
         grace = EXTERNAL_GRACE_S if awaited else INTERNAL_GRACE_S if self._extensions.all else 0.0
         if reason != "SPINDOWN" and self._invocation is not None and not self._answered:
@@ -305,7 +315,7 @@ class Phases:
             self._leave()
 
     def _await_runtime(self) -> None:
-        """Only internal extensions: they end with the runtime."""
+        """The runtime may end in its own way too, within the grace; internal extensions end with it."""
         if self._runtime is None or not self._runtime.alive:
             self._leave()
         else:
@@ -342,6 +352,11 @@ def serve(arguments: list[str]) -> None:
     signal(SIGPIPE, SIG_IGN)  # a client that left is an error of writing, also where this interpreter was not started
     signal(SIGTERM, lambda *_: None)
     set_wakeup_fd(waking)
-    reactor.watch(woken, READ, lambda _: phases.terminate())
+
+    def asked_to_end(_: int) -> None:
+        os.read(woken, 64)
+        phases.terminate()
+
+    reactor.watch(woken, READ, asked_to_end)
     phases.start()
     reactor.run()

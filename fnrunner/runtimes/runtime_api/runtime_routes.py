@@ -90,7 +90,8 @@ class RuntimeRoutes:
     def give(self, invocation: Invocation) -> None:
         """The invocation to the waiting runtime."""
         self._current, self.state, self._stream, self._broken = invocation, READY, None, False
-        self._hand_over()
+        if self.waiting:
+            self._hand_over()  # otherwise its connection has gone, and it asks again, or has ended
 
     def cancel(self, sequence: int) -> None:
         """Nobody wants the rest of the streamed answer."""

@@ -84,12 +84,12 @@ def parse(body: Any, *, logs: bool = False) -> Wanted:
     types = body.get("types")
     if not isinstance(types, list) or not types:
         mistakes.append("types should not be empty")
-    elif unknown := [kind for kind in types if kind not in TYPES]:
+    elif unknown := [kind for kind in types if not isinstance(kind, str) or kind not in TYPES]:
         mistakes.append(f"types has {unknown[0]!r}: use {', '.join(TYPES)}")
     else:
         wanted.types = list(types)
     schema = body.get("schemaVersion", wanted.schema)
-    if schema not in (LOGS_SCHEMAS if logs else SCHEMAS):
+    if not isinstance(schema, str) or schema not in (LOGS_SCHEMAS if logs else SCHEMAS):
         mistakes.append(f"schemaVersion {schema!r} is not supported: use {wanted.schema}")
     else:
         wanted.schema = schema
