@@ -194,8 +194,9 @@ class _Spawner:
         number = self._number
         self._waiting[number] = future, status_fd
         try:
-            while not self._ask(number, entrances, (descriptors[0], told, *descriptors[1:]), script):
-                await asyncio.sleep(BUSY_S)  # noqa: ASYNC110 - the spawner takes them one after the other
+            # the spawner takes one after the other
+            while not self._ask(number, entrances, (descriptors[0], told, *descriptors[1:]), script):  # noqa: ASYNC110
+                await asyncio.sleep(BUSY_S)
         except BaseException:
             if self._waiting.pop(number, None) is not None:
                 os.close(status_fd)
