@@ -24,9 +24,10 @@ CODE = """
         begin = time.monotonic_ns()
         time.sleep(event.get("ms", 0) / 1000)
         os.write(LOG, f"{event['n']} {begin} {context.aws_request_id}\\n".encode())
-        os.fsync(LOG)
 """
-"""Needs ``RUNS`` in its environment: the file of runs, on the clock that all processes of a host share."""
+"""Needs ``RUNS`` in its environment: the file of runs, on the clock that all processes of a host share. The host lives on,
+and its page cache with it.
+"""
 
 
 def longest_gap_s(times: Sequence[float], begin: float, end: float) -> float:

@@ -80,7 +80,8 @@ def system(rabbitmq_cluster: RabbitMQCluster, tmp_path_factory: pytest.TempPathF
 
 def run_under(system: System, function: str, fault: Callable[[], None], longest_gap_s: float) -> None:
     """Steady load before, during and after ``fault``; then the audit."""
-    with SteadyLoad(system.ports, function, RATE) as load:
+    # an acceptance on three disks takes some time, whatever else is accepted meanwhile
+    with SteadyLoad(system.ports, function, RATE, threads=max(8, int(RATE / 8))) as load:
         time.sleep(AROUND_S)
         assert load.accepted > 0
         fault()
