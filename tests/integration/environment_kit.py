@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
+
 from fnrunner.model.invocation import EnvironmentSpec, Invocation
 from fnrunner.runtimes.python import PythonRuntime
 from fnrunner.sandbox import cgroups, process_tree
@@ -21,6 +23,7 @@ from fnrunner.sandbox.cgroups import Hierarchy
 from fnrunner.sandbox.namespace import NamespaceSandbox
 from fnrunner.sandbox.ownership import MARKER
 from fnrunner.sandbox.process import ProcessSandbox
+from fnrunner.sandbox.sandbox import SandboxUnavailable
 from fnrunner.worker.environment import Environment, EnvironmentState
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -115,7 +118,20 @@ def full_sandbox(root: Path) -> ProcessSandbox:
     return ProcessSandbox(root, cgroups=hierarchy, mount_namespace=mount_namespace)
 
 
+@cache
+def _lack_of_namespaces() -> str:
+    with TemporaryDirectory() as directory:
+        try:
+            NamespaceSandbox.on_this_host(Path(directory)).close()
+        except SandboxUnavailable as error:
+            return str(error)
+    return ""
+
+
 def namespace_sandbox(root: Path) -> NamespaceSandbox:
+    """Skips the test where the host permits none."""
+    if why := _lack_of_namespaces():
+        pytest.skip(why)
     return NamespaceSandbox(root, cgroups=_host_facts()[0])
 
 
