@@ -51,6 +51,11 @@ class EnvironmentState(Enum):
     GONE = "Gone"
 
 
+RUNTIME_API = "runtime-api"
+"""What an environment says first whose runtime speaks the Runtime API."""
+
+EXTENSIONS_GRACE = timedelta(seconds=2.3)
+
 S = EnvironmentState
 TRANSITIONS = MappingProxyType(
     {
@@ -268,7 +273,7 @@ class Environment:
         if isinstance(incident, Abandoned):
             return await self._abandon(incident, invocation.request_id)
         stopped = self._state is not S.BUSY
-        await self._end()
+        await self._end(self._grace_after(incident))
         match incident:
             case Frame(Kind.INIT_ERROR, payload):
                 return replace(failure.raised(payload), environment_lost=True)
@@ -292,6 +297,11 @@ class Environment:
             reason = outcome.message.removeprefix(f"RequestId: {request_id} Error: ")
             self._platform_line(log_lines.ended(request_id, reason, outcome.error_type))
         return outcome
+
+    def _grace_after(self, incident: Incident) -> timedelta:
+        """Extensions are told of a timeout and have two seconds; without any, their environment ends at once."""
+        has_extensions = self._connection is not None and self._connection.hello == RUNTIME_API
+        return EXTENSIONS_GRACE if has_extensions and isinstance(incident, TimedOut) else timedelta(0)
 
     async def _abandon(self, incident: Abandoned, request_id: str) -> Outcome:
         """Nobody wants the answer. Only an environment whose handler came to its own end goes on."""

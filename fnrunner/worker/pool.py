@@ -12,13 +12,13 @@ from datetime import timedelta
 from fnrunner.model import limits
 from fnrunner.model.invocation import PROVISIONED, EnvironmentSpec
 from fnrunner.worker import assignment
-from fnrunner.worker.environment import Environment, EnvironmentState
+from fnrunner.worker.environment import EXTENSIONS_GRACE, Environment, EnvironmentState
 from fnrunner.worker.starting import ScalingLimited, StartLine
 
 log = logging.getLogger(__name__)
 
-STOP_GRACE = timedelta(seconds=2.3)
-"""An extension has two seconds for its SHUTDOWN. What does not react to SIGTERM at all waits as long for its end."""
+STOP_GRACE = EXTENSIONS_GRACE
+"""What does not react to SIGTERM at all waits as long for its end."""
 
 MakeEnvironment = Callable[[EnvironmentSpec, str], Environment]
 """Makes an environment that has not started, from its spec and the reason why it is cold."""

@@ -75,6 +75,16 @@ async def test_an_external_extension_is_told_of_each_invocation_and_of_the_end(e
     assert (last["eventType"], last["shutdownReason"]) == ("SHUTDOWN", "SPINDOWN")
 
 
+async def test_an_extension_is_told_of_a_timeout_and_has_time_for_it(made: ApiKit) -> None:
+    made.extension("ear", noting(made.opt) + LISTENER + "time.sleep(0.5)\nnote('flushed')\n")
+    environment = await made.started("serve(lambda event, h: time.sleep(600))", timeout=timedelta(seconds=1))
+    assert (await failure_of(environment)).error_type == "Sandbox.Timedout"
+    invoked, told, flushed = notes(made)
+    assert invoked["eventType"] == "INVOKE"
+    assert (told["eventType"], told["shutdownReason"], flushed) == ("SHUTDOWN", "TIMEOUT", "flushed")
+    assert processes_of(environment) == []
+
+
 async def test_the_log_says_that_the_extension_is_ready(made: ApiKit) -> None:
     made.extension("ear", noting(made.opt) + LISTENER)
     environment = await made.started()

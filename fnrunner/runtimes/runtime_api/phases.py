@@ -280,8 +280,13 @@ class Phases:
     # The end
 
     def terminate(self) -> None:
-        """The worker asks for it."""
-        self._end("SPINDOWN", 0)
+        """The worker asks for it: nobody needs the environment, or what runs has taken too long."""
+        late = self._phase == BUSY and (not self._answered or self._queued is not None)
+        if late and not self._answered:
+            self._drain()
+            self._reports.answered(Done("timeout"))
+            self._reports.done()
+        self._end("TIMEOUT" if late else "SPINDOWN", 0)
 
     def _awaited(self) -> list[Extension]:
         """Extensions that may still want to do something before the end."""
@@ -298,7 +303,7 @@ class Phases:
         self._give_back()
         awaited = self._awaited()
         grace = EXTERNAL_GRACE_S if awaited else INTERNAL_GRACE_S if self._extensions.all else 0.0
-        if reason != "SPINDOWN" and self._invocation is not None and not self._answered:
+        if reason == "FAILURE" and self._invocation is not None and not self._answered:
             # the worker tells the reason only when this process has ended: before the invocation times out
             grace = max(0.0, min(grace, self._invocation.deadline_ms / 1000 - time.time() - 0.1))
         self._telemetry.flush()
