@@ -12,7 +12,7 @@ from fnrunner.concurrency.permits import LocalPermits
 from fnrunner.concurrency.scaling import Starts
 from fnrunner.model.invocation import EnvironmentSpec
 from fnrunner.runtimes.choice import Runtimes
-from fnrunner.runtimes.python import BOOTSTRAP, PythonRuntime
+from fnrunner.runtimes.python import BOOTSTRAP
 from fnrunner.sandbox.choice import on_this_host
 from fnrunner.worker.environment import Environment
 from fnrunner.worker.executor import Executor, Waits
@@ -37,7 +37,7 @@ async def make(parts: Parts) -> Supervisor:
     runtime = Runtimes()
     sandbox = on_this_host(settings.data_dir / "environments", settings.sandbox, cpu_limit=settings.cpu_limit)
     await asyncio.to_thread(sandbox.sweep)
-    sandbox.warm(PythonRuntime().runtime_directory, BOOTSTRAP)
+    sandbox.warm(runtime.runtime_directory, BOOTSTRAP)
 
     def environment(spec: EnvironmentSpec, cold_reason: str) -> Environment:
         return Environment(spec, sandbox, runtime, cold_reason=cold_reason)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from fnrunner.model.invocation import EnvironmentSpec
 from fnrunner.runtimes import runtime_api_launch
-from fnrunner.runtimes.runtime import Launch, Layout, RuntimeUnavailable, RuntimeUnknown
+from fnrunner.runtimes.runtime import Launch, Layout, RuntimeUnavailable, RuntimeUnknown, installed
 from fnrunner.runtimes.runtime_api_launch import SCRIPT
 from fnrunner.runtimes.variables import default_variables, function_variables
 
@@ -43,13 +43,7 @@ class NodeRuntime:
         return name in NAMES
 
     def available(self) -> Mapping[str, str]:
-        found = {}
-        for name in NAMES:
-            try:
-                found[name] = self.interpreter(name)
-            except RuntimeUnavailable:
-                continue
-        return found
+        return installed(NAMES, self.interpreter)
 
     def interpreter(self, name: str) -> str:
         if not self.serves(name):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fnrunner.model.invocation import EnvironmentSpec
-from fnrunner.runtimes.runtime import Launch, Layout, RuntimeUnavailable, RuntimeUnknown
+from fnrunner.runtimes.runtime import Launch, Layout, RuntimeUnavailable, RuntimeUnknown, installed
 from fnrunner.runtimes.variables import function_variables
 
 BOOTSTRAP = "python_bootstrap.py"
@@ -40,14 +40,8 @@ class PythonRuntime:
         return match is not None and int(match[1]) >= OLDEST_MINOR
 
     def available(self) -> Mapping[str, str]:
-        found = {}
-        for minor in range(OLDEST_MINOR, NEWEST_MINOR + 1):
-            name = f"python3.{minor}"
-            try:
-                found[name] = self.interpreter(name)
-            except RuntimeUnavailable:
-                continue
-        return found
+        minors = range(OLDEST_MINOR, NEWEST_MINOR + 1)
+        return installed((f"python3.{minor}" for minor in minors), self.interpreter)
 
     def interpreter(self, name: str) -> str:
         if not self.serves(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,6 +50,17 @@ class Launch:
     variables: Mapping[str, str] = field(repr=False)
     script: int = 0
     programs: tuple[str, ...] = ()
+
+
+def installed(names: Iterable[str], interpreter: Callable[[str], str]) -> dict[str, str]:
+    """Those of the names for which there is an interpreter, and its path."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = interpreter(name)
+        except RuntimeUnavailable:
+            continue
+    return found
 
 
 class Runtime(Protocol):

@@ -23,9 +23,9 @@ def on_this_host(root: Path, kind: str = "auto", *, cpu_limit: bool = False) -> 
         try:
             return NamespaceSandbox.on_this_host(root, cpu_limit=cpu_limit)
         except SandboxUnavailable as error:
-            plain = ProcessSandbox.on_this_host(root, cpu_limit=cpu_limit)
             if kind == "namespace":
                 raise
+            plain = ProcessSandbox.on_this_host(root, cpu_limit=cpu_limit)
             log.warning("functions are less isolated than they could be: %s", error)
             plain.misses(f"functions have no namespaces of their own: {error}")
             return plain

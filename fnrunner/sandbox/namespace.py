@@ -17,9 +17,9 @@ from typing import Any, Self
 
 from fnrunner.runtimes.runtime import Layout
 from fnrunner.sandbox import cgroups, seccomp
-from fnrunner.sandbox.cgroups import Cgroup
+from fnrunner.sandbox.cgroups import Cgroup, Hierarchy
 from fnrunner.sandbox.isolated import IsolatedProcess
-from fnrunner.sandbox.process import INSIDE, ProcessSandbox, memory_file, resource_limits
+from fnrunner.sandbox.process import INSIDE, ProcessSandbox, grounds, memory_file, resource_limits
 from fnrunner.sandbox.sandbox import Command, Limits, SandboxReport, SandboxUnavailable
 from fnrunner.sandbox.spawning import Base, SpawnFailed, Spawning
 from fnrunner.sandbox.started import delete_tree
@@ -43,9 +43,9 @@ _ISOLATION = ("user", "mount", "pid", "ipc", "uts", "cgroup")
 class NamespaceSandbox(ProcessSandbox):
     """Implements Sandbox. What it leaves on the host are directories and cgroups, as for the plain sandbox."""
 
-    def __init__(self, root: Path, **parts: Any) -> None:
+    def __init__(self, root: Path, *, cgroups: Hierarchy | None, cpu_limit: bool = False) -> None:
         """Use ``on_this_host``."""
-        super().__init__(root, mount_namespace=True, **parts)
+        super().__init__(root, cgroups=cgroups, mount_namespace=True, cpu_limit=cpu_limit)
         self._filter = seccomp.program(os.uname().machine)
         stage = self._directory("stage")
         stage.mkdir(parents=True, exist_ok=True)
@@ -54,8 +54,8 @@ class NamespaceSandbox(ProcessSandbox):
     @classmethod
     def on_this_host(cls, root: Path, *, cpu_limit: bool = False) -> Self:
         """Raises SandboxUnavailable where ``root`` cannot be written, or the host does not permit namespaces."""
-        plain = ProcessSandbox.on_this_host(root, cpu_limit=cpu_limit)
-        sandbox = cls(plain.root, cgroups=plain.cgroups, cpu_limit=cpu_limit)
+        root, hierarchy = grounds(root, cpu_limit=cpu_limit)
+        sandbox = cls(root, cgroups=hierarchy, cpu_limit=cpu_limit)
         sandbox.require()
         return sandbox
 

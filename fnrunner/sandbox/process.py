@@ -56,17 +56,8 @@ class ProcessSandbox:
 
         Raises SandboxUnavailable where ``root`` cannot be written, or the host cannot limit the processor.
         """
-        root = root.absolute()
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SandboxUnavailable(f"{root} cannot be written: choose another --data-dir ({error})") from error
-        sandbox = cls(root, cgroups=cgroups.discover(), mount_namespace=False, cpu_limit=cpu_limit)
-        if cpu_limit and not sandbox._shares_cpu:
-            raise SandboxUnavailable(
-                "FNRUNNER_CPU_LIMIT=on needs a writable cgroup of the cpu controller: run as root, under systemd with "
-                "Delegate=yes, or in a privileged container; or set FNRUNNER_CPU_LIMIT=off"
-            )
+        root, hierarchy = grounds(root, cpu_limit=cpu_limit)
+        sandbox = cls(root, cgroups=hierarchy, mount_namespace=False, cpu_limit=cpu_limit)
         sandbox._mount_namespace = sandbox._can_mount()
         return sandbox
 
@@ -131,6 +122,7 @@ class ProcessSandbox:
         popen: subprocess.Popen[bytes] | None = None
         try:
             self._make_directories(directory)
+            (directory / "stage").mkdir()
             group = self._make_group(command)
             popen = self._spawn(self._plan(command, directory, group), command)
             process = StartedProcess(
@@ -163,14 +155,6 @@ class ProcessSandbox:
     def close(self) -> None:
         """Nothing runs any more, and nothing is to be started."""
 
-    @property
-    def root(self) -> Path:
-        return self._root
-
-    @property
-    def cgroups(self) -> Hierarchy | None:
-        return self._cgroups
-
     def _make_group(self, command: Command) -> Cgroup | None:
         """Raises OSError."""
         if self._cgroups is None:
@@ -200,7 +184,6 @@ class ProcessSandbox:
     @staticmethod
     def _make_directories(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True)
-        (directory / "stage").mkdir()
         # what a function makes here with other rights than its own is out of anybody's reach
         (directory / "tmp").mkdir()
         (directory / "tmp").chmod(0o1777)
@@ -249,6 +232,7 @@ class ProcessSandbox:
         directory = self._directory("probe")
         try:
             self._make_directories(directory)
+            (directory / "stage").mkdir()
             targets = dict.fromkeys((INSIDE.task_root, INSIDE.runtime_directory), str(LAUNCHER.parent))
             plan = {"probe": True, "parent": os.getpid(), "cgroups": (), "mount_namespace": True, "read_only": targets}
             plan |= {"visible": [], "stage": str(directory / "stage"), "tmp": str(directory / "tmp")}
@@ -261,6 +245,25 @@ class ProcessSandbox:
             return False
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def grounds(root: Path, *, cpu_limit: bool) -> tuple[Path, Hierarchy | None]:
+    """Where environments are made, as an absolute path that exists, and the control groups that this host permits.
+
+    Raises SandboxUnavailable where it cannot be written, or the host cannot limit the processor as it should.
+    """
+    root = root.absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SandboxUnavailable(f"{root} cannot be written: choose another --data-dir ({error})") from error
+    hierarchy = cgroups.discover()
+    if cpu_limit and (hierarchy is None or not hierarchy.cpu):
+        raise SandboxUnavailable(
+            "FNRUNNER_CPU_LIMIT=on needs a writable cgroup of the cpu controller: run as root, under systemd with "
+            "Delegate=yes, or in a privileged container; or set FNRUNNER_CPU_LIMIT=off"
+        )
+    return root, hierarchy
 
 
 @contextmanager
