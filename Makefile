@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # test that fails twice, or more than a handful, is a failure.
 AGAIN = { $(BIN)/python tests/few_failed.py $(CACHE) && $(PYTEST) -q --last-failed --last-failed-no-failures none tests; }
 
-.PHONY: help demo test check static soak bench format system clean
+.PHONY: help demo test check static soak bench docs format system clean
 
 DOCTESTS := broker fnrunner/api fnrunner/auth fnrunner/catalogue fnrunner/cli fnrunner/concurrency fnrunner/delivery fnrunner/invoke fnrunner/model fnrunner/runtimes fnrunner/sandbox fnrunner/settings.py fnrunner/telemetry fnrunner/worker sources
 
@@ -69,6 +69,10 @@ soak: $(BIN)/.develop system ## strike an installation with seeded faults for an
 bench: $(BIN)/.develop system ## print numbers beside Celery, Dramatiq, Taskiq and FastStream
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' 2> >(grep -v '^WARNING' >&2 || true)
 	@$(BIN)/python -m tests.bench
+
+# A page that could not be made leaves the one that is there.
+docs: $(BIN)/.run ## write docs/operations.md anew, the list of all operations
+	@$(BIN)/python -m fnrunner.api.operations > $(VENV)/operations.md && mv $(VENV)/operations.md docs/operations.md
 
 format: $(BIN)/.develop ## format and fix what can be fixed
 	@$(BIN)/ruff format .

@@ -40,11 +40,17 @@ class Settings:
     ``retry_delays`` are the waits before the first, second, … retry of a function error: their count is not a limit,
     the last one repeats. ``sync_wait`` is how long a synchronous call of an uncapped function may wait for room.
     ``health_port`` is where a worker or a sources process answers /readyz. ``idle_timeout`` is how long an unused
-    environment is kept. ``cpu_limit``: a function has no more of the processor than its memory entitles it to.
+    environment is kept. ``network`` is whose network functions have; ``network_allow`` are hosts with a TCP port that they
+    may reach although they are denied, ``network_deny`` networks that they are denied besides. ``cpu_limit``: a function has
+    no more of the processor than its memory entitles it to.
+    ``freeze``: nothing in an environment runs between invocations.
+    ``most_age`` is how old an environment becomes at most, between invocations. ``stand_in``: where a runtime's own
+    interpreter is missing, the nearest version of the language runs its functions.
     ``connect_timeout`` is how long one try to reach RabbitMQ may take at the start.
     ``history``: how long logs and finished events are kept. ``aws_endpoints`` are URLs of AWS-compatible services by name,
     where ARNs of other accounts live; ``brokers`` are URLs of other RabbitMQ brokers by the name that an ARN has.
-    ``credentials_file`` holds the access keys of those who may call function URLs with AWS_IAM.
+    ``credentials_file`` holds the access keys of those who may call function URLs with AWS_IAM, while ``auth`` is off; with
+    ``iam`` users and roles are in the store, and their secrets encrypted by way of the key in ``master_key_file``.
     ``give_up`` is how long a worker or a sources process may be unable to work before it ends with status 75. ``lag`` is the
     age of a stream's records from which on their mapping is reported as lagging.
     ``account_concurrency`` is how much may run at once of all functions together, over all workers; ``scaling_rate`` how
@@ -64,6 +70,9 @@ class Settings:
     worker_capacity: int = field(default_factory=default_capacity)
     zone: str = ""
     sandbox: str = "auto"
+    network: str = "auto"
+    network_allow: tuple[tuple[str, int], ...] = ()
+    network_deny: tuple[ipaddress.IPv4Network, ...] = ()
     mounts: tuple[str, ...] = ()
     cpu_limit: bool = False
     buckets: Mapping[str, str] = field(default_factory=dict)
@@ -75,9 +84,13 @@ class Settings:
     trust_network: bool = False
     health_port: int | None = None
     connect_timeout: timedelta = timedelta(seconds=30)
+    freeze: bool = True
+    most_age: timedelta = timedelta(hours=4)
+    stand_in: bool = False
     aws_endpoints: Mapping[str, str] = field(default_factory=dict, repr=False)
     brokers: Mapping[str, str] = field(default_factory=dict, repr=False)
     credentials_file: Path | None = None
+    master_key_file: Path | None = None
     give_up: timedelta = timedelta(minutes=5)
     lag: timedelta = timedelta(minutes=1)
     account_concurrency: int = limits.ACCOUNT_CONCURRENCY
@@ -128,6 +141,11 @@ class Settings:
     def credentials(self) -> Path:
         """The file of access keys, which need not exist."""
         return self.credentials_file or self.data_dir / "credentials"
+
+    @property
+    def master_key(self) -> Path:
+        """The file of the master key; without one that is named, this host has one of its own."""
+        return self.master_key_file or self.data_dir / "master.key"
 
 
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
@@ -247,6 +265,32 @@ def parse_brokers(text: str) -> dict[str, str]:
     return found
 
 
+def parse_allowed(text: str) -> tuple[tuple[str, int], ...]:
+    """``host:port,…``, each a name or an IPv4 address with a TCP port. Raises ValueError.
+
+    >>> parse_allowed("db.test:5432, 10.0.0.1:80")
+    (('db.test', 5432), ('10.0.0.1', 80))
+    """
+    found = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        host, _, port = part.rpartition(":")
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", host) or not port.isdigit() or not 0 < int(port) < 65_536:
+            raise ValueError(f"{part} is not a name or an IPv4 address with a port")
+        found.append((host, int(port)))
+    return tuple(found)
+
+
+def parse_networks(text: str) -> tuple[ipaddress.IPv4Network, ...]:
+    """``network,…``. Raises ValueError.
+
+    >>> [str(network) for network in parse_networks("10.0.0.0/8, 192.168.1.7")]
+    ['10.0.0.0/8', '192.168.1.7/32']
+    """
+    if ":" in text:
+        raise ValueError("functions have no IPv6 in a network of their own: there is nothing to deny")
+    return tuple(ipaddress.IPv4Network(part.strip()) for part in text.split(",") if part.strip())
+
+
 def _named(text: str, scheme: str) -> list[tuple[str, str]]:
     """``name=URL`` pairs; a comma ends one only where another begins. No URL is in an error: it may hold a password."""
     pairs = []
@@ -279,25 +323,32 @@ _READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "FNRUNNER_PORT": ("port", _whole(0, 65_535), "a port, 0 to 65535"),
     "FNRUNNER_REGION": ("region", _matching(r"[a-z]{2}(-[a-z]+)+-\d"), "a region such as us-east-1"),
     "FNRUNNER_ACCOUNT_ID": ("account", _matching(r"\d{12}"), "twelve digits"),
-    "FNRUNNER_AUTH": ("auth", _one_of("off"), "off (iam is not supported yet)"),
+    "FNRUNNER_AUTH": ("auth", _one_of("off", "iam"), "off or iam"),
     "FNRUNNER_RETRY_DELAYS_S": ("retry_delays", _delays, "seconds separated by commas, such as 60,120"),
     "FNRUNNER_BACKOFF_FIRST_S": ("backoff_first", _seconds, _DURATION),
     "FNRUNNER_WORKER_CAPACITY": ("worker_capacity", _whole(1, 10_000), "a whole number from 1 to 10000"),
     "FNRUNNER_ZONE": ("zone", _matching(r"[A-Za-z0-9._-]{1,64}"), "a label of letters, digits, . _ -"),
     "FNRUNNER_SANDBOX": ("sandbox", _one_of("auto", "namespace", "process"), "auto, namespace or process"),
+    "FNRUNNER_NETWORK": ("network", _one_of("auto", "private", "host", "none"), "auto, private, host or none"),
+    "FNRUNNER_NETWORK_ALLOW": ("network_allow", parse_allowed, "host:port,…"),
+    "FNRUNNER_NETWORK_DENY": ("network_deny", parse_networks, "address or network,…, such as 10.0.0.0/8"),
     "FNRUNNER_MOUNTS": ("mounts", _directories, "dir,…, each absolute and existing"),
     "FNRUNNER_CPU_LIMIT": ("cpu_limit", lambda text: _one_of("on", "off")(text) == "on", "on or off"),
+    "FNRUNNER_FREEZE": ("freeze", lambda text: _one_of("on", "off")(text) == "on", "on or off"),
     "FNRUNNER_BUCKETS": ("buckets", parse_buckets, "name=dir,…"),
     "FNRUNNER_AWS_ENDPOINTS": ("aws_endpoints", parse_endpoints, "sqs=http://…,kinesis=…,dynamodb=…"),
     "FNRUNNER_BROKERS": ("brokers", parse_brokers, "name=amqp://…,…"),
     "FNRUNNER_SYNC_WAIT_S": ("sync_wait", _seconds, _DURATION),
     "FNRUNNER_IDLE_TIMEOUT_S": ("idle_timeout", _seconds, _DURATION),
+    "FNRUNNER_MAX_AGE_S": ("most_age", _seconds, _DURATION),
+    "FNRUNNER_STAND_IN": ("stand_in", lambda text: _one_of("on", "off")(text) == "on", "on or off"),
     "FNRUNNER_DRAIN_TIMEOUT_S": ("drain_timeout", _seconds, _DURATION),
     "FNRUNNER_HISTORY_S": ("history", _seconds, _DURATION),
     "FNRUNNER_CONNECT_TIMEOUT_S": ("connect_timeout", _seconds, _DURATION),
     "FNRUNNER_HEALTH_PORT": ("health_port", _whole(0, 65_535), "a port, 0 to 65535"),
     "FNRUNNER_TRUST_NETWORK": ("trust_network", lambda text: _one_of("0", "1")(text) == "1", "0 or 1"),
     "FNRUNNER_CREDENTIALS_FILE": ("credentials_file", lambda text: Path(text).absolute(), "a file"),
+    "FNRUNNER_MASTER_KEY_FILE": ("master_key_file", lambda text: Path(text).absolute(), "a file"),
     "FNRUNNER_GIVE_UP_S": ("give_up", _seconds, _DURATION),
     "FNRUNNER_LAG_S": ("lag", _seconds, _DURATION),
     "FNRUNNER_ACCOUNT_CONCURRENCY": (
@@ -333,6 +384,11 @@ def loopback(host: str) -> bool:
 
 def _contradictions(settings: Settings) -> list[str]:
     problems = []
+    if settings.sandbox == "process" and settings.network in ("private", "none"):
+        problems.append(
+            f"FNRUNNER_NETWORK: {settings.network} needs namespaces, and FNRUNNER_SANDBOX=process has none: set it to "
+            "namespace or auto, or FNRUNNER_NETWORK=host"
+        )
     if settings.auth == "off" and not loopback(settings.host) and not settings.trust_network:
         problems.append(
             f"FNRUNNER_HOST: {settings.host} can be reached from other machines, and nothing checks who calls. Listen "

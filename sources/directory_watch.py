@@ -49,9 +49,10 @@ class Signal:
 class DirectoryWatch:
     """Watches the directories that were added. ``add`` may be called from another thread than ``next``."""
 
-    def __init__(self, root: str) -> None:
-        """Raises WatchesExhausted."""
+    def __init__(self, root: str, *, hidden: bool = False) -> None:
+        """``hidden``: names that begin with a dot count too. Raises WatchesExhausted."""
         self._root = root
+        self._hidden = hidden
         self._paths: dict[int, str] = {}
         try:
             self._inotify = Inotify(cache_size=_EVENTS_A_READ)
@@ -110,7 +111,7 @@ class DirectoryWatch:
         if event.name is None:
             return self._itself(event.watch.wd, directory, event.mask)
         name = str(event.name)
-        if name.startswith("."):
+        if name.startswith(".") and not self._hidden:
             return None
         path = f"{directory}/{name}" if directory else name
         hints = _TREE_HINTS if Mask.ISDIR in event.mask else _FILE_HINTS

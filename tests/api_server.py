@@ -27,6 +27,8 @@ from fnrunner.api.app import create_app
 from fnrunner.api.code_link import CodeLinks
 from fnrunner.api.services import Health, Services
 from fnrunner.app.connection import Connection
+from fnrunner.app.parts import started_iam, started_keyring
+from fnrunner.auth.trail import Trail
 from fnrunner.catalogue import Artifacts, Catalogue
 from fnrunner.delivery.audit import Audit
 from fnrunner.delivery.dead_letters import DeadLetters
@@ -185,13 +187,18 @@ async def services_in(directory: Path, **more: Any) -> AsyncIterator[Services]:
         broker = EmbeddedBroker(directory / "broker", delays=ladder(settings.retry_delays))
         await broker.start()
         stack.push_async_callback(broker.close)
+        keyring = await started_keyring(settings, store)
         catalogue = Catalogue(
-            store, Artifacts(settings.artifacts), HOME, now, account_concurrency=settings.account_concurrency
+            store, Artifacts(settings.artifacts, keyring), HOME, now, account_concurrency=settings.account_concurrency
         )
         await catalogue.refresh()
         registry = CollectorRegistry()
         Counter("fnrunner_accepted", "Events accepted.", registry=registry).inc(3)
         epoch_ms = lambda: int(now().timestamp() * 1000)  # noqa: E731
+
+        trail = Trail(store)
+        trail.start()
+        stack.push_async_callback(trail.close)
 
         async def health() -> Health:
             return Health(alive=True, ready=True, roles=("api",))
@@ -211,6 +218,9 @@ async def services_in(directory: Path, **more: Any) -> AsyncIterator[Services]:
             code_links=CodeLinks(now),
             health=health,
             now=now,
+            iam=await started_iam(settings, store, keyring),
+            keyring=keyring,
+            trail=trail,
         )
 
 

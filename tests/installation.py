@@ -85,7 +85,14 @@ class Installation:
         self._health: dict[str, str] = {}
 
     def start(
-        self, role: str, name: str = "", *, wait: bool = True, program: Sequence[str] = PROGRAM, **settings: str
+        self,
+        role: str,
+        name: str = "",
+        *,
+        wait: bool = True,
+        program: Sequence[str] = PROGRAM,
+        arguments: Sequence[str] = (),
+        **settings: str,
     ) -> subprocess.Popen[bytes]:
         """A process of this role under ``name``, ready unless ``wait`` is off. ``program`` runs in fnrunner's place."""
         name = name or role
@@ -93,7 +100,9 @@ class Installation:
         if role in ("worker", "sources"):
             environ["FNRUNNER_HEALTH_PORT"] = str(free_port())
         with (self.directory / f"{name}.log").open("ab") as output:
-            process = subprocess.Popen([*program, role], env=environ, stdout=output, stderr=output, cwd=self.directory)
+            process = subprocess.Popen(
+                [*program, role, *arguments], env=environ, stdout=output, stderr=output, cwd=self.directory
+            )
         self.processes[name] = process
         self._health[name] = f"http://127.0.0.1:{environ.get('FNRUNNER_HEALTH_PORT') or self.port}"
         if wait:
@@ -265,6 +274,8 @@ def environments_of(process: subprocess.Popen[bytes]) -> list[int]:
 
 def _is_a_function(pid: int) -> bool:
     try:
+        if Path(f"/proc/{pid}/comm").read_text().startswith("fnr-"):
+            return False
         return "-functions/" in Path(f"/proc/{pid}/cgroup").read_text()
     except OSError:
         return False

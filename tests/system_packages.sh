@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# What the tests need beside Python: RabbitMQ and PostgreSQL. Installs them with apt-get and root, else names the command.
+# What the tests need beside Python: RabbitMQ, PostgreSQL, slirp4netns, and for container images crun or runc, skopeo and umoci. Installs them with apt-get and root, else names the command.
 set -euo pipefail
 wanted=()
 command -v rabbitmqctl >/dev/null || wanted+=(rabbitmq-server)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || wanted+=(postgresql)
+command -v slirp4netns >/dev/null || wanted+=(slirp4netns)
+# crun of Debian 12 does not run where version 1 and 2 of control groups are mixed; runc does
+command -v runc >/dev/null || command -v crun >/dev/null || wanted+=(runc)
+command -v skopeo >/dev/null || wanted+=(skopeo)
+command -v umoci >/dev/null || wanted+=(umoci)
 [ ${#wanted[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   echo "the tests need ${wanted[*]}: sudo apt-get install ${wanted[*]}" >&2

@@ -54,6 +54,8 @@ The administration API
     ``GET  /fnrunner/v1/topics``, ``PUT DELETE …/topics/T``  list; make; remove with its subscriptions
     ``POST /fnrunner/v1/topics/T/messages``                  ``{"message", "subject"?, "attributes"?}``: message_id, heard
     ``PUT  /fnrunner/v1/topics/T/subscriptions``             ``{"function", "filter_policy"?, "filter_scope"?}``
+    ``GET  POST /fnrunner/v1/signing-profiles``              who may sign code; ``{"name", "public_key"}``: arn
+    ``POST /fnrunner/v1/signing-profiles/revoke``            ``{"arn"}``: what it signed is deployed no more
     ``GET  /fnrunner/v1/subscriptions``, ``DELETE …/ID``     list (``function``); remove
     ======================================================== =============================================================
 """

@@ -7,7 +7,6 @@ its error has Lambda's words.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -68,11 +67,14 @@ def read_headers(scope: Scope) -> Asked:
 
 
 def segment_of(method: str, raw_path: str, before: str, after: str) -> str | None:
-    """The path segment that names the function, still encoded, between two literals; None for any other path."""
-    if method != "POST" or not raw_path.endswith(after) or not raw_path.startswith(before):
+    """The path segment that names the function, still encoded, between two literals; None for any other path.
+
+    It may be empty, and a trailing ``/`` is passed over: what comes of it is validation's to say, as for other operations.
+    """
+    if method != "POST" or not raw_path.startswith(before):
         return None
-    segment = raw_path[len(before) : -len(after)]
-    return segment if segment and "/" not in segment else None
+    name, _, rest = raw_path[len(before) :].partition("/")
+    return name if rest.rstrip("/") == after[1:] else None
 
 
 class References:
@@ -136,6 +138,6 @@ def decode_client_context(header: str) -> str:
         text = base64.b64decode(header, validate=True).decode("utf-8")
         if not isinstance(request_body.parse(text.encode()), dict):
             raise InvalidRequestContent("Client context must be a valid Base64-encoded JSON object.")
-    except (binascii.Error, UnicodeDecodeError, InvalidRequestContent) as error:
+    except (ValueError, InvalidRequestContent) as error:  # also of base64: text that is not ASCII
         raise InvalidRequestContent("Client context must be a valid Base64-encoded JSON object.") from error
     return text

@@ -6,6 +6,7 @@ from fnrunner.api.errors import InvalidParameter
 from fnrunner.api.reference import derive
 from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
+from fnrunner.catalogue import layers
 from fnrunner.concurrency import fleet
 from fnrunner.model import limits
 from fnrunner.model.account import unreserved
@@ -44,6 +45,7 @@ async def account(call: Call) -> Reply:
     reservations = {one.name: one.reserved_concurrency for one in functions if one.version == limits.LATEST}
     left = unreserved(catalogue.account_concurrency, reservations, catalogue.snapshot.provisioned.values())
     names = {function.name for function in functions}
+    codes = [one.code for one in functions] + [one.code for one in await catalogue.read(layers.every)]
     return Reply(
         {
             "AccountLimit": {
@@ -54,7 +56,7 @@ async def account(call: Call) -> Reply:
                 "UnreservedConcurrentExecutions": max(0, left),
             },
             "AccountUsage": {
-                "TotalCodeSize": sum(function.code.size_bytes for function in functions),
+                "TotalCodeSize": sum(code.size_bytes for code in codes),
                 "FunctionCount": len(names),
             },
         }

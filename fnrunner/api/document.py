@@ -12,10 +12,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from fnrunner.api import image
 from fnrunner.model import limits
 from fnrunner.model.alias import Alias
 from fnrunner.model.arn import Home
-from fnrunner.model.function import EventInvokeConfig, Function, State, UpdateStatus
+from fnrunner.model.function import AttachedLayer, EventInvokeConfig, Function, State, UpdateStatus
+from fnrunner.model.signing import Signature
 
 _BUSY = "The function is being created.", "Creating"
 
@@ -54,17 +56,41 @@ def listed(function: Function, home: Home, *, qualifier: str = "") -> dict[str, 
         "Version": function.version,
         "TracingConfig": {"Mode": function.tracing_mode},
         "RevisionId": function.revision_id,
-        "PackageType": "Zip",
+        "PackageType": "Zip" if function.image is None else "Image",
         "Architectures": [function.architecture],
         "EphemeralStorage": {"Size": function.ephemeral_storage_mb},
-        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "SnapStart": _snap_start(function),
         "LoggingConfig": _logging(function),
     }
+    if function.image is not None:
+        # an image says what it runs
+        del document["Runtime"], document["Handler"]
+        document |= {"CodeSha256": function.code.digest, **image.described(function.image)}
     if function.has_environment:
-        document["Environment"] = {"Variables": dict(function.environment)}
+        document["Environment"] = _environment(function)
+    if function.kms_key_arn:
+        document["KMSKeyArn"] = function.kms_key_arn
     if function.dead_letter_arn:
         document["DeadLetterConfig"] = {"TargetArn": function.dead_letter_arn}
-    return document
+    if function.layers:
+        document["Layers"] = [_layer(layer) for layer in function.layers]
+    return document | _signature(function.signature)
+
+
+def _snap_start(function: Function) -> dict[str, Any]:
+    """On for versions that were published with it."""
+    return {"ApplyOn": function.snap_start, "OptimizationStatus": "On" if function.is_snapped else "Off"}
+
+
+def _layer(layer: AttachedLayer) -> dict[str, Any]:
+    return {"Arn": layer.arn, "CodeSize": layer.code.size_bytes, **_signature(layer.signature)}
+
+
+def _signature(signature: Signature | None) -> dict[str, Any]:
+    """Of what is signed, and known to be genuine."""
+    if signature is None or signature.fault:
+        return {}
+    return {"SigningProfileVersionArn": signature.profile, "SigningJobArn": signature.job}
 
 
 def _logging(function: Function) -> dict[str, Any]:
@@ -108,3 +134,12 @@ def event_invoke_config(config: EventInvokeConfig, home: Home) -> dict[str, Any]
     if config.max_age is not None:
         document["MaximumEventAgeInSeconds"] = int(config.max_age.total_seconds())
     return document
+
+
+def _environment(function: Function) -> dict[str, Any]:
+    """With the reason in place of variables that cannot be decrypted."""
+    if not function.environment_error:
+        return {"Variables": dict(function.environment)}
+    code, _, why = function.environment_error.partition(": ")
+    message = f"Lambda was unable to decrypt your environment variables. {why}"
+    return {"Error": {"ErrorCode": code, "Message": message}}

@@ -20,7 +20,7 @@ from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
 from fnrunner.api.services import Services
 from fnrunner.catalogue import mapping as rules
-from fnrunner.catalogue import positions, triggers
+from fnrunner.catalogue import positions, resource_tags, triggers
 from fnrunner.catalogue.errors import MappingInUse
 from fnrunner.catalogue.mapping_state import MappingState, processing_result, state_of
 from fnrunner.model.arn import FunctionRef
@@ -41,6 +41,8 @@ async def create(call: Call) -> Reply:
         rules.check_function(connection, mapping, services.home)
         rules.check_unique(connection, mapping, services.home)
         triggers.save(connection, mapping)
+        if tags := call.params.get("Tags"):
+            resource_tags.add(connection, resource_tags.mapping(mapping.uuid), tags)
 
     await services.catalogue.change(work)
     state = state_of(mapping, None, now)
@@ -151,7 +153,7 @@ _SOURCE = (
 )  # fmt: skip
 
 ROUTES = (
-    Route("CreateEventSourceMapping", create, supporting(*_CHANGEABLE, *_SOURCE)),
+    Route("CreateEventSourceMapping", create, supporting(*_CHANGEABLE, *_SOURCE, "Tags")),
     Route("GetEventSourceMapping", get, supporting("UUID")),
     Route("ListEventSourceMappings", every, supporting("EventSourceArn", "FunctionName", "Marker", "MaxItems")),
     Route("UpdateEventSourceMapping", update, supporting("UUID", *_CHANGEABLE)),

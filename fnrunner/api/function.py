@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from fnrunner.api import image, kms, role
 from fnrunner.api.document import configuration, listed
 from fnrunner.api.errors import InvalidParameter
+from fnrunner.api.lifecycle import created, updating
 from fnrunner.api.reference import derive, unpublished
 from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
@@ -17,10 +21,11 @@ from fnrunner.catalogue import NO_CODE
 from fnrunner.catalogue.errors import FunctionNotFound
 from fnrunner.model import limits
 from fnrunner.model.function import Function
+from fnrunner.model.image import ImageCode
 
 _CONFIGURATION = (
     "FunctionName", "Role", "Handler", "Description", "Timeout", "MemorySize", "Environment", "Runtime", "DeadLetterConfig",
-    "EphemeralStorage", "LoggingConfig",
+    "EphemeralStorage", "LoggingConfig", "Layers", "KMSKeyArn", "SnapStart.ApplyOn", "TracingConfig.Mode", "ImageConfig",
 )  # fmt: skip
 DEFAULT_PAGE = 50
 
@@ -34,8 +39,11 @@ async def create(call: Call) -> Reply:
     params = call.params
     ref = derive(params, call.services.home)
     _check_package(params)
-    if "ZipFile" not in params["Code"]:
+    is_image = image.asks_for_image(params)
+    if not is_image and "ZipFile" not in params["Code"]:
         raise InvalidParameter("Please provide a source for function code.")
+    await role.check(call.services, params["Role"])
+    await kms.check(call.services, params.get("KMSKeyArn"))
     draft = Function(
         name=ref.name,
         runtime=params.get("Runtime", ""),
@@ -44,23 +52,24 @@ async def create(call: Call) -> Reply:
         role=params["Role"],
         architecture=_architecture(params) or host_architecture(),
         tags=params.get("Tags", {}),
+        image=await _image(call) if is_image else None,
         **_settings(params),
     )
     function = await call.services.catalogue.create_function(
-        draft, params["Code"]["ZipFile"], publish=params.get("Publish", False)
+        draft,
+        params["Code"].get("ZipFile", b""),
+        publish=params.get("Publish", False),
+        layer_arns=params.get("Layers", ()),
+        code_signing_config=params.get("CodeSigningConfigArn", ""),
     )
-    return Reply(configuration(function, call.services.home))
+    return Reply(created(function, call.services.home))
 
 
 async def get(call: Call) -> Reply:
     function, qualifier = await _found(call)
-    home = call.services.home
     document: dict[str, Any] = {
-        "Configuration": configuration(function, home, qualifier=qualifier),
-        "Code": {
-            "RepositoryType": "S3",
-            "Location": call.services.code_links.make(call.base_url, function.code.digest),
-        },
+        "Configuration": _described(call, function, qualifier),
+        "Code": _location(call, function),
     }
     if function.tags:
         document["Tags"] = dict(function.tags)
@@ -70,13 +79,17 @@ async def get(call: Call) -> Reply:
 
 
 async def get_configuration(call: Call) -> Reply:
-    function, qualifier = await _found(call)
-    return Reply(configuration(function, call.services.home, qualifier=qualifier))
+    return Reply(_described(call, *await _found(call)))
 
 
 async def every(call: Call) -> Reply:
     """``FunctionVersion=ALL`` lists every version of them, with qualified ARNs."""
     versions = call.params.get("FunctionVersion") == "ALL"
+    if (region := call.params.get("MasterRegion")) is not None:
+        if not versions:
+            raise InvalidParameter("FunctionVersion must be set to ALL if MasterRegion is specified")
+        if region not in ("ALL", call.services.home.region):
+            return Reply({"Functions": []})  # nothing is replicated here from elsewhere
     page = await call.services.catalogue.list_functions(
         call.params.get("Marker", ""), call.params.get("MaxItems", DEFAULT_PAGE), all_versions=versions
     )
@@ -88,18 +101,31 @@ async def every(call: Call) -> Reply:
 async def update_code(call: Call) -> Reply:
     params = call.params
     ref = unpublished(params, call.services.home)
-    if "ZipFile" not in params:
+    if ("ZipFile" in params) == ("ImageUri" in params):
         raise InvalidParameter("Please provide a source for function code.")
-    function = await call.services.catalogue.update_code(
-        ref.name,
-        params["ZipFile"],
-        architecture=_architecture(params),
-        expected_revision=params.get("RevisionId"),
-        dry_run=params.get("DryRun", False),
-        publish=params.get("Publish", False),
-    )
-    published = function.version if function.version != limits.LATEST else ref.qualifier
-    return Reply(configuration(function, call.services.home, qualifier=published))
+    dry_run = params.get("DryRun", False)
+    catalogue = call.services.catalogue
+    with call.services.updates.of(ref.name, call.services.home.function(ref.name)):
+        if "ImageUri" in params:
+            # asked of the registry only for a function that can take it
+            if (await catalogue.get_function(ref.name)).image is None:
+                raise InvalidParameter("Please don't provide ImageUri when updating a function with packageType Zip.")
+            update = partial(
+                catalogue.update_image,
+                ref.name,
+                await image.resolved(call.services.settings.data_dir, params["ImageUri"]),
+            )
+        else:
+            update = partial(catalogue.update_code, ref.name, params["ZipFile"])
+        function = await update(
+            architecture=_architecture(params),
+            expected_revision=params.get("RevisionId"),
+            dry_run=dry_run,
+            publish=params.get("Publish", False),
+        )
+    qualifier = function.version if function.version != limits.LATEST else ref.qualifier
+    describe = configuration if dry_run else updating
+    return Reply(describe(function, call.services.home, qualifier=qualifier))
 
 
 async def update_configuration(call: Call) -> Reply:
@@ -109,10 +135,17 @@ async def update_configuration(call: Call) -> Reply:
     for name, field in (("Runtime", "runtime"), ("Handler", "handler"), ("Role", "role")):
         if name in params:
             changes[field] = params[name]
-    function = await call.services.catalogue.update_configuration(
-        ref.name, changes, expected_revision=params.get("RevisionId")
-    )
-    return Reply(configuration(function, call.services.home, qualifier=ref.qualifier))
+    if "Layers" in params:
+        changes["layers"] = params["Layers"]
+    if "ImageConfig" in params:
+        changes["image"] = await _reconfigured(call, ref.name)
+    await role.check(call.services, params.get("Role"))
+    await kms.check(call.services, params.get("KMSKeyArn"))
+    with call.services.updates.of(ref.name, call.services.home.function(ref.name)):
+        function = await call.services.catalogue.update_configuration(
+            ref.name, changes, expected_revision=params.get("RevisionId")
+        )
+    return Reply(updating(function, call.services.home, qualifier=ref.qualifier))
 
 
 async def delete(call: Call) -> Reply:
@@ -129,16 +162,35 @@ async def delete(call: Call) -> Reply:
     return Reply(status=204)
 
 
-async def code_signing(call: Call) -> Reply:
-    """There is none; Terraform asks after each apply."""
-    await _found(call)
-    return Reply({})
+async def _image(call: Call) -> ImageCode:
+    uri, config = call.params["Code"]["ImageUri"], call.params.get("ImageConfig", {})
+    return await image.resolved(call.services.settings.data_dir, uri, image.config_of(config))
+
+
+async def _reconfigured(call: Call, name: str) -> ImageCode:
+    """Its image with the configuration that the request gives it. Raises InvalidParameter."""
+    found = (await call.services.catalogue.get_function(name)).image
+    if found is None:
+        raise InvalidParameter("ImageConfig is not supported for functions with packageType Zip.")
+    return replace(found, config=image.config_of(call.params["ImageConfig"]))
+
+
+def _location(call: Call, function: Function) -> dict[str, Any]:
+    if function.image is not None:
+        return image.location(function.image)
+    return {"RepositoryType": "S3", "Location": call.services.code_links.make(call.base_url, function.code.digest)}
 
 
 async def _found(call: Call) -> tuple[Function, str]:
     """The function, and the qualifier that the caller gave."""
     ref = derive(call.params, call.services.home)
     return await call.services.catalogue.get_function(ref.name, ref.qualifier), ref.qualifier
+
+
+def _described(call: Call, function: Function, qualifier: str) -> dict[str, Any]:
+    """Versions do not change; the unpublished one may be changing now."""
+    changing = function.version == limits.LATEST and function.name in call.services.updates
+    return (updating if changing else configuration)(function, call.services.home, qualifier=qualifier)
 
 
 def _check_package(params: Mapping[str, Any]) -> None:
@@ -168,37 +220,52 @@ def _settings(params: Mapping[str, Any]) -> dict[str, Any]:
         fields["timeout"] = timedelta(seconds=params["Timeout"])
     if "MemorySize" in params:
         fields["memory_mb"] = params["MemorySize"]
-    if "EphemeralStorage" in params:
-        fields["ephemeral_storage_mb"] = params["EphemeralStorage"]["Size"]
     if "Environment" in params:
         fields["environment"] = params["Environment"].get("Variables", {})
         fields["has_environment"] = True
+    if "KMSKeyArn" in params:
+        fields["kms_key_arn"] = params["KMSKeyArn"]
     if "DeadLetterConfig" in params:
         fields["dead_letter_arn"] = params["DeadLetterConfig"].get("TargetArn", "")
-    for name, field in _LOGGING:
-        if name in params.get("LoggingConfig", {}):
-            fields[field] = params["LoggingConfig"][name]
+    for structure, name, field in _MEMBERS:
+        if name in params.get(structure, {}):
+            fields[field] = params[structure][name]
     return fields
 
 
-_LOGGING = (
-    ("LogFormat", "log_format"),
-    ("ApplicationLogLevel", "application_log_level"),
-    ("SystemLogLevel", "system_log_level"),
-    ("LogGroup", "log_group"),
+_MEMBERS = (
+    ("EphemeralStorage", "Size", "ephemeral_storage_mb"),
+    ("TracingConfig", "Mode", "tracing_mode"),
+    ("SnapStart", "ApplyOn", "snap_start"),
+    ("LoggingConfig", "LogFormat", "log_format"),
+    ("LoggingConfig", "ApplicationLogLevel", "application_log_level"),
+    ("LoggingConfig", "SystemLogLevel", "system_log_level"),
+    ("LoggingConfig", "LogGroup", "log_group"),
 )
 
 ROUTES = (
-    Route("CreateFunction", create, supporting(*_CONFIGURATION, "Code.ZipFile", "Architectures", "Tags", "Publish")),
+    Route(
+        "CreateFunction",
+        create,
+        supporting(
+            *_CONFIGURATION,
+            "Code.ZipFile",
+            "Code.ImageUri",
+            "PackageType",
+            "Architectures",
+            "Tags",
+            "Publish",
+            "CodeSigningConfigArn",
+        ),
+    ),
     Route("GetFunction", get, supporting("FunctionName", "Qualifier")),
     Route("GetFunctionConfiguration", get_configuration, supporting("FunctionName", "Qualifier")),
-    Route("ListFunctions", every, supporting("Marker", "MaxItems", "FunctionVersion")),
+    Route("ListFunctions", every, supporting("Marker", "MaxItems", "FunctionVersion", "MasterRegion")),
     Route(
         "UpdateFunctionCode",
         update_code,
-        supporting("FunctionName", "ZipFile", "Architectures", "RevisionId", "DryRun", "Publish"),
+        supporting("FunctionName", "ZipFile", "ImageUri", "Architectures", "RevisionId", "DryRun", "Publish"),
     ),
     Route("UpdateFunctionConfiguration", update_configuration, supporting(*_CONFIGURATION, "RevisionId")),
     Route("DeleteFunction", delete, supporting("FunctionName", "Qualifier")),
-    Route("GetFunctionCodeSigningConfig", code_signing, supporting("FunctionName")),
 )

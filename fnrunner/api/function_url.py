@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from fnrunner.api.errors import InvalidParameter, ResourceNotFound, ValidationFailed
+from fnrunner.api.errors import ResourceNotFound, ValidationFailed
 from fnrunner.api.http_address import url_of
 from fnrunner.api.reference import derive
 from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
 from fnrunner.catalogue import function_url
+from fnrunner.model import limits
 from fnrunner.model.arn import FunctionRef
 from fnrunner.model.trigger import AuthType, Cors, FunctionUrl, InvokeMode
 
@@ -64,7 +65,7 @@ async def delete(call: Call) -> Reply:
 
 
 async def every(call: Call) -> Reply:
-    """A function has one URL, and one more for each alias. Markers are ids of URLs."""
+    """A function has one URL, and one more for each alias. ``Marker`` is the qualifier that the page before ended with."""
     ref = _ref(call)
     found = await _of_function(call, ref.name)
     if not found and call.services.catalogue.lookup(ref.name) is None:
@@ -152,14 +153,14 @@ def _cors(given: Mapping[str, Any]) -> Cors | None:
 
 
 def _page(found: list[FunctionUrl], marker: str, size: int) -> tuple[list[FunctionUrl], str]:
-    start = 0
-    if marker:
-        positions = [index for index, url in enumerate(found) if url.url_id == marker]
-        if not positions:
-            raise InvalidParameter("The marker is not one that a listing returned.")
-        start = positions[0] + 1
-    page = found[start : start + size]
-    return page, page[-1].url_id if start + size < len(found) else ""
+    """Of those behind the marker, which need not be there any more."""
+    behind = [url for url in found if not marker or _marker(url) > marker]
+    return behind[:size], _marker(behind[size - 1]) if len(behind) > size else ""
+
+
+def _marker(url: FunctionUrl) -> str:
+    """In the order of the list: the function's own URL, then those of its aliases by name."""
+    return url.qualifier or limits.LATEST
 
 
 ROUTES = (

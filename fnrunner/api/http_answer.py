@@ -1,4 +1,4 @@
-"""What clients of function URLs and HTTP APIs are told, when there is no answer of a function, and how answers are sent.
+"""What clients of function URLs and APIs are told, when there is no answer of a function, and how answers are sent.
 
 Nothing of an inner fault is told, as on AWS: whoever serves logs it under the request id that the client sees.
 """
@@ -83,6 +83,15 @@ API = Dialect(
     too_large="Request Entity Too Large",
 )
 """Source: API Gateway, HTTP APIs with a Lambda integration."""
+
+REST = Dialect(
+    key="message",
+    failed=(502, "Internal server error"),
+    timed_out=(504, "Endpoint request timed out"),
+    throttled="Too Many Requests",
+    too_large="Request Too Long",
+)
+"""Source: API Gateway, REST APIs with a Lambda proxy integration; gateway response types."""
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:

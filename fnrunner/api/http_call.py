@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
 
 from starlette.types import Receive, Send
 
@@ -14,8 +16,10 @@ from fnrunner.api.http_answer import Dialect, send_response
 from fnrunner.api.http_stream import Failed, Finish, StreamedResponse
 from fnrunner.api.response_stream import while_connected
 from fnrunner.api.services import Front
+from fnrunner.model import lineage
 from fnrunner.model.arn import FunctionRef
 from fnrunner.telemetry import context as trace_context
+from sources.http import event_v1, response_v1
 from sources.http import response as mapping
 from sources.http.event import Endpoint, encode, event
 from sources.http.request import Request
@@ -24,6 +28,14 @@ log = logging.getLogger(__name__)
 
 LARGE_BYTES = 256 * 1024
 """A larger answer is read in a thread: it may take a second, and everybody else would wait."""
+
+
+class Payload(Enum):
+    """The format of the event and of the answer. A REST API's events differ from those of an HTTP API with format 1.0."""
+
+    V2 = "2.0"
+    V1 = "1.0"
+    REST = "rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +54,13 @@ class HttpCall:
     dialect: Dialect
     finish: Finish
     timeout: timedelta | None = None
+    form: Payload = Payload.V2
 
     def payload(self) -> bytes:
-        return encode(event(self.request, self.endpoint, request_id=self.request_id, now=self.now))
+        common: dict[str, Any] = {"request_id": self.request_id, "now": self.now}
+        if self.form is Payload.V2:
+            return encode(event(self.request, self.endpoint, **common))
+        return encode(event_v1.event(self.request, self.endpoint, **common, rest=self.form is Payload.REST))
 
     def trace(self) -> Mapping[str, str]:
         """W3C's headers, where the client sent them."""
@@ -55,10 +71,13 @@ class HttpCall:
 
 
 def trace_id(request: Request) -> str:
-    """The value of ``X-Amzn-Trace-Id``: the client's, where it has a form that can be followed, or a new one."""
+    """The value of ``X-Amzn-Trace-Id``: the client's, where it has a form that can be followed, or a new one.
+
+    Without a lineage: whoever may call from outside could say that a function has been called too often.
+    """
     given = request.header("x-amzn-trace-id")
     if given and trace_context.from_xray(given) is not None:
-        return given
+        return lineage.joined(given, "")
     context = trace_context.from_traceparent(request.header("traceparent")) or trace_context.new()
     return trace_context.to_xray(context)
 
@@ -75,17 +94,18 @@ async def buffered(front: Front, call: HttpCall, send: Send) -> None:
         xray, request_id = result.xray, result.request_id
         if result.function_error:
             raise Failed(result.function_error)
-        response = await _read(result.payload)
+        response = await _read(result.payload, call.form)
     except Exception as error:  # the one border: clients are told the little that is theirs to know
         response = refusal(call, error, request_id)
     await send_response(send, call.finish(response), call.request.method, request_id, xray)
 
 
-async def _read(payload: bytes) -> mapping.Response:
+async def _read(payload: bytes, form: Payload) -> mapping.Response:
     """What the answer means. Raises InvalidAnswer."""
+    of_answer = mapping.of_answer if form is Payload.V2 else response_v1.of_answer
     if len(payload) <= LARGE_BYTES:
-        return mapping.of_answer(payload)
-    return await asyncio.to_thread(mapping.of_answer, payload)
+        return of_answer(payload)
+    return await asyncio.to_thread(of_answer, payload)
 
 
 async def streamed(front: Front, call: HttpCall, receive: Receive, send: Send) -> None:

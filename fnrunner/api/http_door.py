@@ -14,6 +14,7 @@ page among them has no origin of its own and the guard keeps its scripts out.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import replace
 
@@ -28,8 +29,11 @@ from fnrunner.api.http_url import FunctionUrls
 from fnrunner.api.http_visit import Visit, request_of
 from fnrunner.api.lambda_api import path_of
 from fnrunner.api.services import Services
+from fnrunner.auth.keyring import KeyringError
 from fnrunner.store.errors import StoreError
 from sources.http.response import Response
+
+log = logging.getLogger(__name__)
 
 SANDBOX = ("content-security-policy", "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts")
 
@@ -56,8 +60,9 @@ class HttpDoor:
             await self._serve(visit, address, dialect, hosts)
         except ClientGone:
             return
-        except StoreError:
-            # the catalogue could not be asked about a name that is not known here
+        except (StoreError, KeyringError) as error:
+            # the catalogue could not be asked about a name that is not known here, or a caller's secret cannot be opened
+            log.warning("%s is not served: %s", visit.request.raw_path, error)
             await visit.answer(dialect.refuse(503, dialect.unavailable, "ServiceException"))
 
     def _address(self, scope: Scope, hosts: list[str]) -> Address | None:

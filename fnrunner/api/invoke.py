@@ -22,7 +22,7 @@ from fnrunner.model.arn import FunctionRef
 
 _BEFORE, _AFTER = "/2015-03-31/functions/", "/invocations"
 _KINDS = frozenset(("RequestResponse", "Event", "DryRun"))
-_SUPPORTS = supporting("FunctionName", "Qualifier", "InvocationType", "LogType", "ClientContext", "Payload")
+SUPPORTS = supporting("FunctionName", "Qualifier", "InvocationType", "LogType", "ClientContext", "Payload")
 
 
 class Invoke:
@@ -30,7 +30,7 @@ class Invoke:
 
     def __init__(self, services: Services, operation: Operation) -> None:
         self._services = services
-        self._references = References(services, operation, _KINDS, _SUPPORTS)
+        self._references = References(services, operation, _KINDS, SUPPORTS)
 
     @staticmethod
     def function_of(method: str, raw_path: str) -> str | None:
@@ -95,7 +95,12 @@ async def invoke_async(call: Call) -> Reply:
             f" (limit {limits.ASYNC_PAYLOAD_BYTES} bytes)"
         )
     ref = derive(call.params, call.services.home)
-    request_id = await call.services.front.accept(ref, call.content, trigger="http")
+    asked = read_headers(
+        {"headers": [(name.encode(), value.encode("latin-1")) for name, value in call.headers.items()]}
+    )
+    request_id = await call.services.front.accept(
+        ref, call.content, trigger="http", xray=asked.xray, trace=asked.trace()
+    )
     return Reply({}, request_id=request_id)
 
 

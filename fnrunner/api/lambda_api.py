@@ -68,7 +68,8 @@ class LambdaApi:
         params = parameters(operation, labels, query, headers, content)
         validate(operation.input, params)
         unsupported.refuse(operation.name, params, route.supports, self._services.version)
-        call = Call(operation, params, request_id, self._services, base_url_of(scope), self._services.now(), content)
+        now = self._services.now()
+        call = Call(operation, params, request_id, self._services, base_url_of(scope), now, content, headers)
         return operation, await route.handle(call)
 
 

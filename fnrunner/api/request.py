@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,8 @@ from fnrunner.api.services import Services
 from fnrunner.api.shape import Member, Operation, Shape
 
 MAX_QUERY_FIELDS = 200
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,100}")
+"""Python's int would take blanks, underscores and other scripts' digits as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Call:
     """One request of an operation, read and validated. ``params`` are named as in the model; absent means not given.
 
     ``base_url`` is how the client reached this server, for links that lead back to it. ``now`` is the time of the request,
-    ``content`` its body as it came.
+    ``content`` its body as it came, ``headers`` are by lower-case name.
     """
 
     operation: Operation
@@ -40,6 +43,7 @@ class Call:
     base_url: str
     now: datetime
     content: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -91,7 +95,7 @@ def parameters(
     params: dict[str, Any] = {}
     for name, member in operation.by_location.get("uri", ()):
         if member.wire_name in labels:
-            params[name] = labels[member.wire_name]
+            params[name] = _from_text(member.shape, [labels[member.wire_name]], name)
     for name, member in operation.by_location.get("querystring", ()):
         if member.wire_name in query:
             params[name] = _from_text(member.shape, query[member.wire_name], name)
@@ -126,8 +130,12 @@ def _from_json(shape: Shape, value: Any, path: str) -> Any:
             for name, item in value.items()
             if item is not None
         }
-    if shape.kind == "map" and isinstance(value, dict):
-        return {name: item for name, item in value.items() if item is not None}
+    if shape.kind == "list" and isinstance(value, list) and shape.item is not None:
+        inner = shape.item
+        return [_from_json(inner, item, f"{path}.{position}") for position, item in enumerate(value, 1)]
+    if shape.kind == "map" and isinstance(value, dict) and shape.item is not None:
+        inner = shape.item
+        return {name: _from_json(inner, item, path) for name, item in value.items() if item is not None}
     return value
 
 
@@ -136,10 +144,9 @@ def _from_text(shape: Shape, texts: list[str], name: str) -> Any:
         return texts
     text = texts[-1]
     if shape.kind in ("integer", "long"):
-        try:
-            return int(text)
-        except ValueError as error:
-            raise InvalidRequestContent(f"{name} takes a whole number.") from error
+        if _WHOLE_NUMBER.fullmatch(text) is None:
+            raise InvalidRequestContent(f"{name} takes a whole number.")
+        return int(text)
     if shape.kind == "boolean":
         if text not in ("true", "false"):
             raise InvalidRequestContent(f"{name} takes true or false.")

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _BEFORE, _AFTER = "/2021-11-15/functions/", "/response-streaming-invocations"
 _KINDS = frozenset(("RequestResponse", "DryRun"))
-_SUPPORTS = supporting("FunctionName", "Qualifier", "InvocationType", "LogType", "ClientContext", "Payload")
+SUPPORTS = supporting("FunctionName", "Qualifier", "InvocationType", "LogType", "ClientContext", "Payload")
 
 
 class InvokeWithResponseStream:
@@ -35,7 +35,7 @@ class InvokeWithResponseStream:
 
     def __init__(self, services: Services, operation: Operation) -> None:
         self._services = services
-        self._references = References(services, operation, _KINDS, _SUPPORTS)
+        self._references = References(services, operation, _KINDS, SUPPORTS)
 
     @staticmethod
     def function_of(method: str, raw_path: str) -> str | None:

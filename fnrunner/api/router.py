@@ -31,15 +31,16 @@ class Router:
             self._add(operation)
 
     def match(self, method: str, raw_path: str, query: Mapping[str, list[str]]) -> tuple[Operation, dict[str, str]]:
-        """The operation and its path labels, unquoted. A trailing ``/`` is passed over, as older SDKs send one.
+        """The operation and its path labels, unquoted. A trailing ``/`` is passed over, as older SDKs send one; a label
+        that is empty within the path is told by validation, in its words.
 
         Raises UnknownOperation.
         """
         node, labels = self._root, {}
-        for segment in raw_path.strip("/").split("/"):
+        for segment in raw_path.removeprefix("/").rstrip("/").split("/"):
             if (literal := node.literals.get(segment)) is not None:
                 node = literal
-            elif node.label is not None and segment:
+            elif node.label is not None:
                 labels[node.label_name] = unquote(segment)
                 node = node.label
             else:

@@ -13,6 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from broker.broker import Broker
 from fnrunner.api.code_link import CodeLinks
+from fnrunner.api.updates import Updates
+from fnrunner.auth.iam import Iam
+from fnrunner.auth.keyring import Keyring
+from fnrunner.auth.trail import Trail
 from fnrunner.catalogue import Catalogue
 from fnrunner.delivery.audit import Audit
 from fnrunner.delivery.dead_letters import DeadLetters
@@ -138,6 +142,7 @@ class Front(Protocol):
 class Services:
     """``now`` gives aware UTC. ``health`` looks at every part, quickly. Set ``stopping`` when the
     process begins to stop: long polls end then. ``load`` is the last sample; None when there is none that is fresh.
+    ``iam`` None: nobody has to sign. ``keyring`` None: nothing is encrypted. ``trail`` None: calls are not logged.
     """
 
     settings: Settings
@@ -156,3 +161,7 @@ class Services:
     now: Callable[[], datetime]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     load: Callable[[], Load | None] = lambda: None
+    iam: Iam | None = None
+    keyring: Keyring | None = None
+    trail: Trail | None = None
+    updates: Updates = field(default_factory=Updates)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from botocore.loaders import Loader
@@ -25,7 +25,7 @@ TIGHTER: Mapping[str, Mapping[str, int]] = {
 """Source: Lambda quotas. The model's larger maxima are those of managed instances."""
 
 FREE = frozenset({"Runtime"})
-"""Enumerations that the catalogue judges, since Lambda has words of its own for them."""
+"""Members whose enumeration the catalogue judges, since Lambda has words of its own for them."""
 
 _UNICODE_SETS = {r"\p{L}": r"\w", r"\p{N}": "", r"\p{Z}": " \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"}
 
@@ -114,11 +114,11 @@ class _Reader:
             maximum=TIGHTER.get(shape_name, raw).get("max"),
             pattern=pattern,
             compiled=_regex(pattern) if pattern else None,
-            enum=() if shape_name in FREE else tuple(raw.get("enum", ())),
+            enum=tuple(raw.get("enum", ())),
             required=tuple(raw.get("required", ())),
             members={
                 name: Member(
-                    self._shape(member["shape"]),
+                    replace(self._shape(member["shape"]), enum=()) if name in FREE else self._shape(member["shape"]),
                     "payload" if name == payload else member.get("location", "body"),
                     member.get("locationName", name),
                 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fnrunner.api.absent import feature_of
 from fnrunner.api.errors import NotSupported
 
 _EMPTY: tuple[Any, ...] = ("", [], {})
@@ -36,7 +37,10 @@ OFF: Mapping[str, tuple[Any, ...]] = {
 
 
 def refuse_operation(operation: str, version: str) -> NotSupported:
-    return NotSupported(f"fnrunner {version} does not support {operation} yet.")
+    feature = feature_of(operation)
+    return NotSupported(
+        f"fnrunner {version} does not support {operation} yet{f': it has no {feature}' if feature else ''}."
+    )
 
 
 def refuse(operation: str, params: Mapping[str, Any], supports: frozenset[str], version: str) -> None:

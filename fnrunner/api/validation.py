@@ -96,13 +96,17 @@ def _member(member: Member, value: Any, path: str) -> Iterator[str]:
         return
     for rule in _broken(shape, value):
         yield f"Value '{_shown(shape, value)}' at '{path}' failed to satisfy constraint: {rule}"
+    if shape.kind == "list" and shape.item is not None and shape.item.kind == "structure":
+        for position, item in enumerate(value, 1):
+            yield from _structure(shape.item, item, f"{path}.{position}.member")
 
 
 def _broken(shape: Shape, value: Any) -> Iterator[str]:
-    """The rules that this value breaks, a list's or map's own first."""
+    """The rules that this value breaks, a list's or map's own first. Structures in a list have paths of their own."""
     yield from (rule for rule, kept in _rules(shape, value) if not kept)
-    if shape.kind == "list" and shape.item is not None and any(_breaks(shape.item, item) for item in value):
-        yield f"Member must satisfy constraint: {_constraints(shape.item)}"
+    item = shape.item if shape.kind == "list" else None
+    if item is not None and item.kind != "structure" and any(_breaks(item, one) for one in value):
+        yield f"Member must satisfy constraint: {_constraints(item)}"
     if shape.kind == "map" and shape.key is not None and any(_breaks(shape.key, key) for key in value):
         yield f"Map keys must satisfy constraint: {_constraints(shape.key)}"
     if shape.kind == "map" and shape.item is not None and any(_breaks(shape.item, item) for item in value.values()):
@@ -134,7 +138,10 @@ def _rules(shape: Shape, value: Any) -> Iterator[tuple[str, bool]]:
 def _constraints(shape: Shape) -> str:
     """Every rule of the members of a list or map: Lambda names them all when one member breaks one."""
     sample: Any = 0 if shape.kind in _NUMBERS else ""
-    return f"[{', '.join([*(rule for rule, _ in _rules(shape, sample)), 'Member must not be null'])}]"
+    inner = (
+        [f"Member must satisfy constraint: {_constraints(shape.item)}"] if shape.kind == "list" and shape.item else []
+    )
+    return f"[{', '.join([*(rule for rule, _ in _rules(shape, sample)), *inner, 'Member must not be null'])}]"
 
 
 def _length(value: Any) -> int | None:

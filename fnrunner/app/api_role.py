@@ -13,6 +13,7 @@ from fnrunner.app.backlog import Backlog
 from fnrunner.app.load_metrics import LoadCollector
 from fnrunner.app.parts import Parts, now, now_ms
 from fnrunner.app.server import HttpServer
+from fnrunner.auth.trail import Trail
 from fnrunner.catalogue.follower import Follower
 from fnrunner.delivery.archivist import Archivist
 from fnrunner.delivery.audit import Audit
@@ -32,6 +33,7 @@ class ApiRole:
         self._watched: set[str] = set()
         self._follower = Follower(parts.catalogue, self._follow, "dead letters")
         self._backlog = Backlog(parts.catalogue, parts.broker, parts.store, clock=now_ms)
+        self._trail = Trail(parts.store)
         self._services = self._make_services()
         self._server = HttpServer(
             create_app(self._services),
@@ -48,6 +50,7 @@ class ApiRole:
         """Raises PortInUse, BrokerError, StoreError."""
         self._parts.metrics.registry.register(LoadCollector(lambda: self._backlog.latest))
         self._backlog.start()
+        self._trail.start()
         await self._server.start()
         await self._letters.start()
         await self._archivist.start()
@@ -56,6 +59,7 @@ class ApiRole:
     async def close(self) -> None:
         self._services.stopping.set()
         await self._server.close()
+        await self._trail.close()
         await self._backlog.close()
         await self._follower.close()
         await self._archivist.close()
@@ -87,9 +91,14 @@ class ApiRole:
             health=self._health,
             now=now,
             load=lambda: self._backlog.latest,
+            iam=self._parts.iam,
+            keyring=self._parts.keyring,
+            trail=self._trail,
         )
 
     def problems(self) -> Iterable[Problem]:
+        if problem := self._trail.problem:
+            yield Problem("log of calls", problem, "Free disk, or start the database", Code.STORE_UNAVAILABLE)
         if problem := self._archivist.health.problem:
             yield Problem("dead letters", problem, "Free disk, or start the database", Code.DEAD_LETTERS_NOT_FILED)
         if self._follower.problem:

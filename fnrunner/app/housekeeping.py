@@ -7,6 +7,7 @@ import logging
 from datetime import timedelta
 
 from fnrunner.app.parts import Parts, now
+from fnrunner.auth import call as calls
 from fnrunner.delivery.retention import Retention
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,10 @@ class Housekeeping:
         pruned = await self._retention.prune(int(before.timestamp() * 1000))
         if pruned.events or pruned.requests or pruned.logs:
             log.info("forgot %d events, %d requests, %d logs", pruned.events, pruned.requests, pruned.logs)
+        before_ms = int(before.timestamp() * 1000)
+        await self._parts.store.write(lambda connection: calls.forget(connection, before_ms))
+        if self._parts.iam is not None:
+            await self._parts.iam.forget_expired(now())
         await self._parts.store.sweep(int((now() - WRITERS).timestamp() * 1000))
         await self._parts.catalogue.collect_artifacts()
 

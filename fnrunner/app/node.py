@@ -9,9 +9,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from broker.errors import Denied, Unavailable
 from fnrunner.api.health import routes as health_routes
@@ -24,8 +26,11 @@ from fnrunner.app.patience import STATUS, GaveUp
 from fnrunner.app.server import HttpServer
 from fnrunner.app.sources_role import SourcesRole
 from fnrunner.app.vitals import Vitals
+from fnrunner.sandbox.ownership import Owner
+from fnrunner.sandbox.started import delete_tree
 from fnrunner.settings import Settings, safe
 from fnrunner.store.errors import StoreUnavailable
+from fnrunner.worker.live import LiveCode
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +42,25 @@ Announce = Callable[[str], None]
 """Told in words what is ready, for a person who watches."""
 
 
-def run_dev(settings: Settings, announce: Announce = print) -> None:
+@dataclass(frozen=True, slots=True)
+class Development:
+    """What there is for whoever develops functions beside a running server: where it answers, the worker's live code, and a
+    directory for copies of code that is gone when the process has ended.
+    """
+
+    url: str
+    live: LiveCode
+    directory: Path
+    announce: Announce
+
+
+Beside = Callable[[Development], AbstractAsyncContextManager[None]]
+"""What runs beside a server, from when it is ready until it stops."""
+
+
+def run_dev(settings: Settings, announce: Announce = print, beside: Beside | None = None) -> None:
     """Everything in one process, until SIGINT or SIGTERM. Raises the first start's errors, with their remedies."""
-    _run(settings, ("api", "worker", "sources"), announce)
+    _run(settings, ("api", "worker", "sources"), announce, beside)
 
 
 def run_api(settings: Settings, announce: Announce = print) -> None:
@@ -57,14 +78,14 @@ def run_sources(settings: Settings, announce: Announce = print) -> None:
     _run(settings, ("sources",), announce)
 
 
-def _run(settings: Settings, roles: tuple[str, ...], announce: Announce) -> None:
+def _run(settings: Settings, roles: tuple[str, ...], announce: Announce, beside: Beside | None = None) -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s %(message)s"
     )
     for chatty in ("httpx", "alembic", "uvicorn", "uvicorn.error", "aiormq"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, roles, announce))
+        runner.run(_serve(settings, roles, announce, beside))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -75,7 +96,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce) -> None:
+async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce, beside: Beside | None = None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     gave_up: list[str] = []
@@ -101,7 +122,9 @@ async def _serve(settings: Settings, roles: tuple[str, ...], announce: Announce)
             # what was made to start lives as long as the process: looking through it again would only stall the loop
             gc.collect()
             gc.freeze()
-            announce(where)
+            announce(where.words)
+            if beside is not None:
+                await stack.enter_async_context(beside(Development(where.url, where.live, where.copies, announce)))
             await stop.wait()
             announce("stopping: what runs may end, nothing new is taken")
     if gave_up:
@@ -115,7 +138,7 @@ async def _start(
     stop: asyncio.Event,
     give_up: Callable[[str], None],
     announce: Announce,
-) -> str | None:
+) -> Reached | None:
     """Start on ``stack``. A part of an installation waits for its broker and store; `dev` says at once what is wrong.
 
     None when it was told to stop meanwhile.
@@ -133,9 +156,19 @@ async def _start(
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A process that is ready. ``words`` say where it can be reached; ``url`` is empty without the API."""
+
+    words: str
+    url: str
+    live: LiveCode
+    copies: Path
+
+
 @asynccontextmanager
-async def node(settings: Settings, roles: tuple[str, ...], give_up: Callable[[str], None]) -> AsyncIterator[str]:
-    """A process with these roles, for as long as the context lasts; yields where it can be reached, in words.
+async def node(settings: Settings, roles: tuple[str, ...], give_up: Callable[[str], None]) -> AsyncIterator[Reached]:
+    """A process with these roles, for as long as the context lasts; yields where it can be reached.
 
     ``give_up`` hears why, when it has been unable to work for too long.
     """
@@ -146,8 +179,10 @@ async def node(settings: Settings, roles: tuple[str, ...], give_up: Callable[[st
         if door is not None:
             # it is closed after the roles: whoever asks while they drain is told so
             stack.push_async_callback(door.close)
+        live, url = LiveCode(), ""
+        copies = stack.enter_context(_own_directory(settings.data_dir / "live"))
         if "worker" in roles:
-            supervisor = await worker_role.make(parts)
+            supervisor = await worker_role.make(parts, live, api_here="api" in roles)
             stack.push_async_callback(supervisor.drain)
             await supervisor.start()
             vitals.checks.append(supervisor.problems)
@@ -165,7 +200,8 @@ async def node(settings: Settings, roles: tuple[str, ...], give_up: Callable[[st
             pruning = Housekeeping(parts)
             stack.push_async_callback(pruning.close)
             pruning.start()
-            where = f"fnrunner {'dev' if len(roles) > 1 else 'api'} answers on http://{settings.host}:{api.port}"
+            url = f"http://{settings.host}:{api.port}"
+            where = f"fnrunner {'dev' if len(roles) > 1 else 'api'} answers on {url}"
         else:
             where = f"fnrunner {roles[0]} {parts.name} works for {safe(settings.broker_url)}"
             if door is not None:
@@ -173,7 +209,23 @@ async def node(settings: Settings, roles: tuple[str, ...], give_up: Callable[[st
                 where += f", health on http://{settings.host}:{door.port}/readyz"
         vitals.start()
         stack.push_async_callback(vitals.drain)
-        yield where
+        yield Reached(where, url, live, copies)
+
+
+@contextmanager
+def _own_directory(root: Path) -> Iterator[Path]:
+    """Where this process may put copies of code, once it has something to put there; gone afterwards. What dead processes
+    left is removed first.
+    """
+    owner = Owner.this_process()
+    for left in root.iterdir() if root.is_dir() else ():
+        if owner.abandoned(left.name):
+            delete_tree(left)
+    directory = root / owner.name("code")
+    try:
+        yield directory
+    finally:
+        delete_tree(directory)
 
 
 def _health_door(parts: Parts, vitals: Vitals) -> HttpServer | None:

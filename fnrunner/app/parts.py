@@ -16,6 +16,9 @@ from sqlalchemy import Connection
 
 from broker.broker import Broker
 from broker.delays import BACKOFF, ladder
+from fnrunner.auth import master_key
+from fnrunner.auth.iam import Iam
+from fnrunner.auth.keyring import Keyring, KeyringError
 from fnrunner.catalogue import Catalogue
 from fnrunner.catalogue.artifacts import Artifacts
 from fnrunner.catalogue.changes import CatalogueWatcher
@@ -75,6 +78,8 @@ class Parts:
     tracing: Tracing
     metrics: Metrics
     front: Front
+    iam: Iam | None = None
+    keyring: Keyring | None = None
 
     async def former_functions(self) -> set[str]:
         """Functions that the books know and the catalogue does not: deleted, perhaps with events on their way."""
@@ -90,6 +95,33 @@ class Parts:
         return Destinations(self.broker, self.settings.home, accept=self.front.accept, clock=now_ms)
 
 
+async def started_keyring(settings: Settings, store: Store) -> Keyring | None:
+    """The keys that encrypt what is stored, where there is a master key or callers have to sign: from now on the store's
+    functions have sealed environments. Raises MasterKeyError, StoreError.
+    """
+    if settings.auth != "iam" and settings.master_key_file is None:
+        return None
+    load = master_key.load if settings.master_key_file else master_key.load_or_create
+    keyring = Keyring(store, load(settings.master_key))
+    await keyring.load()
+    try:
+        keyring.check("")
+    except KeyringError as error:
+        # it starts all the same: what needs no key works, and a disabled key can be enabled
+        log.error("what is stored cannot be encrypted or read: %s", error)
+    store.seal_with(keyring)
+    return keyring
+
+
+async def started_iam(settings: Settings, store: Store, keyring: Keyring | None) -> Iam | None:
+    """Users and roles, where callers have to sign. Raises StoreError."""
+    if settings.auth != "iam" or keyring is None:
+        return None
+    iam = Iam(store, keyring, settings.home, now)
+    await iam.start()
+    return iam
+
+
 @asynccontextmanager
 async def started(settings: Settings, service: str) -> AsyncIterator[Parts]:
     """The parts, for as long as the context lasts. Raises StoreError, BrokerError with the remedy in the message."""
@@ -101,9 +133,11 @@ async def started(settings: Settings, service: str) -> AsyncIterator[Parts]:
     try:
         await broker.start()
         await store.start()
-        artifacts = Artifacts(settings.artifacts)
+        keyring = await started_keyring(settings, store)
+        artifacts = Artifacts(settings.artifacts, keyring)
         catalogue = Catalogue(store, artifacts, settings.home, now, account_concurrency=settings.account_concurrency)
         watcher = CatalogueWatcher(catalogue, broker)
+        iam = await started_iam(settings, store, keyring)
         ledger = Ledger(store)
         metrics = Metrics()
         front = Front(
@@ -119,7 +153,21 @@ async def started(settings: Settings, service: str) -> AsyncIterator[Parts]:
         await ledger.start()
         await watcher.start()
         try:
-            yield Parts(settings, name, store, broker, artifacts, catalogue, watcher, ledger, traces, metrics, front)
+            yield Parts(
+                settings,
+                name,
+                store,
+                broker,
+                artifacts,
+                catalogue,
+                watcher,
+                ledger,
+                traces,
+                metrics,
+                front,
+                iam,
+                keyring,
+            )
         finally:
             await watcher.close()
             await ledger.close()

@@ -6,7 +6,8 @@
     aws_access_key_id = AKIAIOSFODNN7EXAMPLE
     aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
 
-Each user may call everything that is open to users of this account; policies come later. A profile with an
+Each user may call every function URL that wants a signature. It counts while nobody has to sign for the API
+(``FNRUNNER_AUTH=off``); otherwise users and their policies are in the store (:mod:`fnrunner.auth.iam`). A profile with an
 ``aws_session_token`` is a session: its requests must carry the token.
 """
 
@@ -21,6 +22,7 @@ import secrets
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -40,12 +42,13 @@ class UserExists(CredentialsError):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """``token`` is empty unless the key belongs to a session."""
+    """``token`` is empty unless the key belongs to a session, which ends when it ``expires``. ``user`` is a name."""
 
     user: str
     access_key: str
     secret: str = field(repr=False)
     token: str = field(default="", repr=False)
+    expires: datetime | None = None
 
 
 class CredentialsFile:
@@ -142,7 +145,7 @@ def create(path: Path, user: str) -> Credential:
     """
     if not USER.fullmatch(user):
         raise CredentialsError(f"{user!r} is no name for a user. Use 1 to 64 of A-Z a-z 0-9 _ + = , . @ -")
-    made = Credential(user, _new_key_id(), _new_secret())
+    made = Credential(user, new_key_id(), new_secret())
     profile = f"[{user}]\naws_access_key_id = {made.access_key}\naws_secret_access_key = {made.secret}\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,9 +175,11 @@ def _check_absent(text: str, user: str) -> None:
         raise UserExists(f"There is a user {user} already. Remove the profile [{user}] first, or choose another name")
 
 
-def _new_key_id() -> str:
-    return "AKIA" + "".join(secrets.choice(string.ascii_uppercase + "234567") for _ in range(16))
+def new_key_id(prefix: str = "AKIA") -> str:
+    """``AKIA``: a user's; ``ASIA``: a session's."""
+    return prefix + "".join(secrets.choice(string.ascii_uppercase + "234567") for _ in range(16))
 
 
-def _new_secret() -> str:
+def new_secret() -> str:
+    """240 bits, in the form of AWS's."""
     return "".join(secrets.choice(string.ascii_letters + string.digits + "+/") for _ in range(40))

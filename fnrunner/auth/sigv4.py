@@ -2,11 +2,13 @@
 
 ::
 
-    claims_of ─► None: not signed │ Claims ─► screen: scope, age, key, token (no body needed) ─► verify: the signature
+    claims_of ─► None: not signed │ Claims ─► check: scope, age, headers ─► admit: key, token ─► verify: the signature
 
 The canonical request and the signature are botocore's, so what its signers make is what is compared. A payload is always
-signed here: ``UNSIGNED-PAYLOAD`` is refused, as Lambda does. Every ``X-Amz-`` header of the request must be signed, so
-that nobody on the way can add one.
+signed here: ``UNSIGNED-PAYLOAD`` is refused, since no operation of Lambda, IAM and STS lets it be. A payload in signed
+chunks is taken where the caller of :meth:`Verifier.verify` has use for it. Every ``X-Amz-`` header of the request must be
+signed, so that nobody on the way can add one. A request that is sent again within its time is taken again, as AWS does:
+what must not happen twice needs a precondition or an event id.
 
 Source: AWS Signature Version 4; Lambda's answers.
 """
@@ -14,10 +16,8 @@ Source: AWS Signature Version 4; Lambda's answers.
 from __future__ import annotations
 
 import hmac
-import inspect
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from urllib.parse import unquote
@@ -27,6 +27,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 
+from fnrunner.auth import chunked
+from fnrunner.auth.claims import Claims, Expired, Incomplete, Mismatch, SignatureRefused, UnknownKey, moment
 from fnrunner.auth.credentials import Credential
 from sources.http.request import Request
 
@@ -35,105 +37,61 @@ SKEW = timedelta(minutes=5)
 PRESIGNED_SKEW = timedelta(minutes=15)
 """How far in the future a presigned URL's date may be."""
 
+STREAMING = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 MAX_EXPIRES = timedelta(days=7)
 MAX_SIGNED_HEADERS = 200
 """More than any client has; whoever has not shown a key yet must not cost more than this."""
 
-_TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _QUERY_FIELDS = ("X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature")
 
 
-class SignatureRefused(Exception):
-    """The request's signature does not say who calls."""
-
-    code = "InvalidSignatureException"
-    status = 403
-    message_key = "message"
-    type = ""
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or inspect.cleandoc(type(self).__doc__ or "").split("\n\n", 1)[0].replace("\n", " "))
-
-
-class Mismatch(SignatureRefused):
-    """The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and
-    signing method. Consult the service documentation for details."""
-
-
-class Incomplete(SignatureRefused):
-    """The request's signature lacks something."""
-
-    code = "IncompleteSignatureException"
-
-
-class UnknownKey(SignatureRefused):
-    """The security token included in the request is invalid."""
-
-    code = "UnrecognizedClientException"
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a signed request says of itself. ``timestamp`` is such as ``20150830T123600Z``; ``expires`` is set for
-    presigned URLs; ``query`` is the query that was signed.
-    """
-
-    access_key: str
-    date: str
-    region: str
-    service: str
-    timestamp: str
-    signed_headers: tuple[str, ...]
-    signature: str
-    query: str
-    token: str = ""
-    expires: timedelta | None = None
-
-    @property
-    def at(self) -> datetime:
-        return datetime.strptime(self.timestamp, SIGV4_TIMESTAMP).replace(tzinfo=UTC)
-
-
 class Verifier:
-    """``find`` gives the credential of a key id; ``now`` aware UTC. ``service`` is the one requests are signed for."""
+    """``regions`` and ``services`` are those that requests may be signed for; ``now`` gives aware UTC."""
 
-    def __init__(
-        self,
-        region: str,
-        service: str,
-        find: Callable[[str], Credential | None],
-        now: Callable[[], datetime],
-    ) -> None:
-        self._region = region
-        self._service = service
-        self._find = find
+    def __init__(self, regions: Collection[str], services: Collection[str], now: Callable[[], datetime]) -> None:
+        self._regions = regions
+        self._services = services
         self._now = now
 
-    def screen(self, request: Request, claims: Claims) -> Credential:
-        """Whose key it says it is signed with, after all that can be known without the body. Raises SignatureRefused."""
+    def check(self, request: Request, claims: Claims) -> None:
+        """All that can be known without the key and the body. Raises SignatureRefused."""
         self._check_scope(claims)
         self._check_age(claims)
         _check_headers(request, claims)
-        if (credential := self._find(claims.access_key)) is None:
+
+    def admit(self, claims: Claims, credential: Credential | None) -> Credential:
+        """The credential, if it is the one of these claims and still good. Raises UnknownKey, Expired."""
+        if credential is None:
             raise UnknownKey
         if not hmac.compare_digest(credential.token.encode(), claims.token.encode()):
             what = "its session token is not known here" if claims.token else "its key belongs to a session"
             raise UnknownKey(f"{UnknownKey()} ({what})")
+        if credential.expires is not None and credential.expires <= self._now():
+            raise Expired
         return credential
 
-    def verify(self, request: Request, claims: Claims, credential: Credential) -> None:
-        """Whether the key signed exactly this request, its body included. Raises SignatureRefused."""
+    def verify(self, request: Request, claims: Claims, credential: Credential, *, chunks: bool = False) -> bytes:
+        """The payload, if the key signed exactly this request. With ``chunks`` it may come in chunks, each signed; the
+        payload is what they hold then. Raises SignatureRefused.
+        """
+        if chunks and request.values("x-amz-content-sha256") == [STREAMING]:
+            self._compare(request, claims, credential, STREAMING)
+            return chunked.decode(request, claims, credential.secret)
         # of the body that came, whatever a header says of it
-        digest = sha256(request.body).hexdigest()
-        if not hmac.compare_digest(_signature(request, claims, credential, digest), claims.signature):
+        self._compare(request, claims, credential, sha256(request.body).hexdigest())
+        return request.body
+
+    def _compare(self, request: Request, claims: Claims, credential: Credential, payload: str) -> None:
+        if not hmac.compare_digest(_signature(request, claims, credential, payload), claims.signature):
             raise Mismatch
 
     def _check_scope(self, claims: Claims) -> None:
-        if claims.region != self._region:
+        if claims.region not in self._regions:
             raise SignatureRefused(f"Credential should be scoped to a valid region, not '{claims.region}'. ")
-        if claims.service != self._service:
-            raise SignatureRefused(f"Credential should be scoped to correct service: '{self._service}'. ")
+        if claims.service not in self._services:
+            wanted = "' or '".join(sorted(self._services))
+            raise SignatureRefused(f"Credential should be scoped to correct service: '{wanted}'. ")
         if claims.date != claims.timestamp[:8]:
             raise SignatureRefused(
                 "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
@@ -222,9 +180,7 @@ def _claims(
             "Credential must have exactly 5 slash-delimited elements, such as KEY/20150830/us-east-1/lambda/aws4_request"
         )
     try:
-        if not _TIMESTAMP.fullmatch(timestamp):
-            raise ValueError(timestamp)
-        datetime.strptime(timestamp, SIGV4_TIMESTAMP)
+        moment(timestamp)
     except ValueError as error:
         raise Incomplete("Date must be in ISO-8601 'basic format', such as 20150830T123600Z") from error
     if not _SIGNATURE.fullmatch(signature):

@@ -2,7 +2,9 @@
 
 What this package owns
     The tables ``function`` (a row for each version), ``publication``, ``alias``, ``event_invoke_config``, ``bucket`` and
-    ``notification``, through :class:`~fnrunner.catalogue.catalogue.Catalogue`; the zips of code, through
+    ``notification``, ``layer`` and ``layer_version``, ``policy``, ``code_signing_config``, ``signing_profile``,
+    ``function_setting`` and ``resource_tag``, through :class:`~fnrunner.catalogue.catalogue.Catalogue`; the zips of code and
+    layers, through
     :class:`~fnrunner.catalogue.artifacts.Artifacts`; Lambda's rules for both, and its words when they are broken.
 
 What it refuses

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
@@ -16,7 +16,20 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from fnrunner.catalogue import archive, buckets, concurrency, constraint, event_invoke, functions, triggers, versions
+from fnrunner.catalogue import (
+    buckets,
+    code_signing,
+    concurrency,
+    constraint,
+    equipment,
+    event_invoke,
+    functions,
+    layers,
+    package,
+    stacks,
+    triggers,
+    versions,
+)
 from fnrunner.catalogue.artifacts import Artifacts
 from fnrunner.catalogue.errors import ArtifactError, InvalidParameterValue, ValidationFailed
 from fnrunner.catalogue.functions import Page
@@ -25,6 +38,8 @@ from fnrunner.catalogue.validation import check_tags
 from fnrunner.model import limits
 from fnrunner.model.arn import Home
 from fnrunner.model.function import Bucket, Code, EventInvokeConfig, Function, Notification
+from fnrunner.model.image import ImageCode
+from fnrunner.model.layer import LayerVersion
 from fnrunner.store.engine import Store
 from fnrunner.store.errors import StoreError
 
@@ -132,17 +147,38 @@ class Catalogue:
 
     # Functions.
 
-    async def create_function(self, draft: Function, code: bytes, *, publish: bool = False) -> Function:
-        """``draft`` says everything but code, revision, state and time (see :data:`NO_CODE`); ``code`` is a zip.
+    async def create_function(
+        self,
+        draft: Function,
+        code: bytes,
+        *,
+        publish: bool = False,
+        layer_arns: Sequence[str] = (),
+        code_signing_config: str = "",
+    ) -> Function:
+        """``draft`` says everything but code, layers, revision, state and time (see :data:`NO_CODE`); ``code`` is a zip, and is
+        not looked at where the draft has an image.
 
         With ``publish`` the answer is version 1, which is made in the same transaction.
-        Raises FunctionExists, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError.
+        Raises FunctionExists, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError,
+        CodeSigningConfigNotFound, InvalidCodeSignature, CodeVerificationFailed.
         """
-        function = functions.drafted(draft, NO_CODE, self._clock())
-        await asyncio.to_thread(archive.check, code)
-        function = replace(function, code=await self._artifacts.put(code))
+        now = self._clock()
+        drafted = functions.drafted(draft, NO_CODE, now)
+        signed = None
+        if draft.image is not None:
+            drafted = replace(drafted, code=Code(draft.image.digest, 0))
+        else:
+            seen = await asyncio.to_thread(package.inspect, code)
+            drafted, signed = replace(drafted, code=await self._kept(code, seen)), seen.signed
 
         def work(connection: Connection) -> Function:
+            functions.check_absent(connection, draft.name)
+            if code_signing_config:
+                code_signing.attach(connection, self._home, draft.name, code_signing_config)
+            function = equipment.with_layers(connection, self._home, drafted, layer_arns, now)
+            if function.image is None:
+                function = equipment.with_code(connection, self._home, function, signed, now)
             functions.add(connection, function)
             if draft.reserved_concurrency is not None:
                 reserved_number = draft.reserved_concurrency
@@ -183,15 +219,15 @@ class Catalogue:
     ) -> Function:
         """``dry_run`` checks everything and answers the function as it stays. ``publish`` answers the new version.
 
-        Raises PreconditionFailed, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError.
+        Raises PreconditionFailed, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError,
+        InvalidCodeSignature, CodeVerificationFailed.
         """
+        now = self._clock()
         functions.guard(await self.get_function(name), expected_revision)
-        await asyncio.to_thread(archive.check, code)
+        seen = await asyncio.to_thread(package.inspect, code)
         if dry_run:
-            current = await self.get_function(name)
-            functions.recoded(current, current.code, architecture, self._clock())
-            return current
-        artifact = await self._artifacts.put(code)
+            return await self._store.read(lambda connection: self._dry_run(connection, name, seen, architecture, now))
+        artifact = await self._kept(code, seen)
         before = NO_CODE
 
         def work(connection: Connection) -> Function:
@@ -199,30 +235,67 @@ class Catalogue:
             current = functions.fetch(connection, self._home, name)
             functions.guard(current, expected_revision)
             before = current.code
-            function = functions.recoded(current, artifact, architecture, self._clock())
+            function = functions.recoded(current, artifact, architecture, now)
+            function = equipment.with_code(connection, self._home, function, seen.signed, now)
             functions.save(connection, function)
             return versions.publish(connection, self._home, name) if publish else function
 
         function = await self.change(work)
-        await self._keep_a_while(before.digest)
+        await self._keep_a_while({before.digest})
         return function
 
-    async def update_configuration(
-        self, name: str, changes: Mapping[str, Any], expected_revision: str | None = None
+    async def update_image(
+        self,
+        name: str,
+        image: ImageCode,
+        *,
+        architecture: str | None = None,
+        expected_revision: str | None = None,
+        dry_run: bool = False,
+        publish: bool = False,
     ) -> Function:
-        """``changes`` maps fields of Function that are :data:`~fnrunner.catalogue.functions.CONFIGURABLE`.
-
-        Raises PreconditionFailed, ValidationFailed, InvalidParameterValue.
+        """As ``update_code``, for a function that is an image. Raises PreconditionFailed, ValidationFailed,
+        InvalidParameterValue.
         """
+        now, code = self._clock(), Code(image.digest, 0)
 
         def work(connection: Connection) -> Function:
             current = functions.fetch(connection, self._home, name)
             functions.guard(current, expected_revision)
-            function = functions.changed(current, changes, self._clock())
+            function = functions.recoded(current, code, architecture, now, image)
+            if dry_run:
+                return current
+            functions.save(connection, function)
+            return versions.publish(connection, self._home, name) if publish else function
+
+        return await (self._store.read(work) if dry_run else self.change(work))
+
+    async def update_configuration(
+        self, name: str, changes: Mapping[str, Any], expected_revision: str | None = None
+    ) -> Function:
+        """``changes`` maps fields of Function that are :data:`~fnrunner.catalogue.functions.CONFIGURABLE`; ``layers``
+        are ARNs.
+
+        Raises PreconditionFailed, ValidationFailed, InvalidParameterValue, InvalidCodeSignature, CodeVerificationFailed.
+        """
+        now, plain = self._clock(), {field: value for field, value in changes.items() if field != "layers"}
+        before: frozenset[str] = frozenset()
+
+        def work(connection: Connection) -> Function:
+            nonlocal before
+            current = functions.fetch(connection, self._home, name)
+            functions.guard(current, expected_revision)
+            before = functions.digests_of(current)
+            function = functions.changed(current, plain, now)
+            if "layers" in changes:
+                function = equipment.with_layers(connection, self._home, function, changes["layers"], now)
+            layers.check_together(function)
             functions.save(connection, function)
             return function
 
-        return await self.change(work)
+        function = await self.change(work)
+        await self._keep_a_while(before - functions.digests_of(function))
+        return function
 
     async def set_concurrency(self, name: str, reserved: int | None) -> Function:
         """None removes the cap. The revision stays, as on Lambda: environments do not depend on it.
@@ -245,9 +318,7 @@ class Catalogue:
         """With its versions, aliases, event-invoke configurations and notifications. Its code stays as long as others
         refer to it.
         """
-        digests = await self.change(lambda connection: functions.remove(connection, self._home, name))
-        for digest in digests:
-            await self._keep_a_while(digest)
+        await self._keep_a_while(await self.change(lambda connection: functions.remove(connection, self._home, name)))
 
     async def publish_version(
         self,
@@ -288,9 +359,32 @@ class Catalogue:
     async def tags(self, name: str) -> Mapping[str, str]:
         return (await self.get_function(name)).tags
 
+    async def publish_layer(self, draft: LayerVersion, content: bytes) -> LayerVersion:
+        """``draft`` says everything but content, number and time; ``content`` is a zip.
+
+        Raises ValidationFailed, ZipTooLarge, BadArchive, ArtifactError.
+        """
+        layers.check(draft)
+        now, seen = self._clock(), await asyncio.to_thread(package.inspect, content)
+        kept = replace(draft, code=await self._kept(content, seen))
+
+        def work(connection: Connection) -> LayerVersion:
+            signed = replace(kept, signature=code_signing.weighed(connection, seen.signed))
+            return layers.publish(connection, signed, now)
+
+        return await self.change(work)
+
+    async def delete_layer_version(self, name: str, version: int) -> None:
+        """Functions that have it keep it; one that is not there is deleted already. Raises InvalidParameterValue."""
+        if digest := await self.change(lambda connection: layers.remove(connection, name, version)):
+            await self._keep_a_while({digest})
+
     async def collect_artifacts(self) -> int:
-        """Delete code that no function refers to and that is older than an hour; how many zips. Raises ArtifactError."""
-        return await self._artifacts.collect(await self._store.read(functions.digests))
+        """Delete code that no function, layer or stack refers to and that is older than an hour; how many zips.
+
+        Raises ArtifactError.
+        """
+        return await self._artifacts.collect(await self._store.read(lambda c: functions.digests(c) | stacks.digests(c)))
 
     # What follows asynchronous events.
 
@@ -386,6 +480,20 @@ class Catalogue:
         """By id, as they are in the store now."""
         return await self._store.read(lambda connection: triggers.of_type(connection, type_))
 
+    async def _kept(self, zipped: bytes, seen: package.Package) -> Code:
+        """Raises ArtifactError."""
+        return replace(await self._artifacts.put(zipped), unzipped_bytes=seen.unzipped_bytes)
+
+    def _dry_run(
+        self, connection: Connection, name: str, seen: package.Package, architecture: str | None, now: datetime
+    ) -> Function:
+        """The function as it stays, where this code could be its own."""
+        current = functions.fetch(connection, self._home, name)
+        code = replace(current.code, unzipped_bytes=seen.unzipped_bytes)
+        would_be = functions.recoded(current, code, architecture, now)
+        equipment.with_code(connection, self._home, would_be, seen.signed, now)
+        return current
+
     async def _retag(self, name: str, change: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
         def work(connection: Connection) -> None:
             function = functions.fetch(connection, self._home, name)
@@ -395,11 +503,12 @@ class Catalogue:
 
         await self.change(work)
 
-    async def _keep_a_while(self, digest: str) -> None:
-        try:
-            await self._artifacts.keep(digest)
-        except ArtifactError:
-            log.warning("artifact %s may be deleted before workers have heard of its successor", digest, exc_info=True)
+    async def _keep_a_while(self, digests: Collection[str]) -> None:
+        for digest in digests:
+            try:
+                await self._artifacts.keep(digest)
+            except ArtifactError:
+                log.warning("artifact %s may be deleted before workers have heard of its end", digest, exc_info=True)
 
 
 def _call(callback: Callable[[T], None], value: T) -> None:

@@ -17,12 +17,22 @@ from types import MappingProxyType
 from typing import Any
 
 from fnrunner.model.alias import Additional, Alias
-from fnrunner.model.function import Code, EventInvokeConfig, Function, Notification, State, UpdateStatus
+from fnrunner.model.function import (
+    AttachedLayer,
+    Code,
+    EventInvokeConfig,
+    Function,
+    Notification,
+    State,
+    UpdateStatus,
+)
+from fnrunner.model.image import ImageCode, ImageConfig
+from fnrunner.model.signing import Signature
 
 Document = Mapping[str, Any]
 
 _PLAIN = frozenset({field.name for field in fields(Function)}) - {
-    "code", "timeout", "environment", "tags", "state", "update_status", "last_modified",
+    "code", "timeout", "environment", "tags", "state", "update_status", "last_modified", "layers", "signature", "image",
 }  # fmt: skip
 
 
@@ -36,7 +46,10 @@ def dump_function(function: Function) -> str:
     return dump(
         plain
         | {
-            "code": {"digest": function.code.digest, "size_bytes": function.code.size_bytes},
+            "code": dump_code(function.code),
+            "layers": [_attached(layer) for layer in function.layers],
+            "signature": dump_signature(function.signature),
+            "image": dump_image(function.image),
             "timeout_s": function.timeout.total_seconds(),
             "environment": dict(function.environment),
             "tags": dict(function.tags),
@@ -61,8 +74,82 @@ def load_function(text: str) -> Function:
         values["update_status"] = UpdateStatus(document["update_status"])
     if "last_modified" in document:
         values["last_modified"] = datetime.fromisoformat(document["last_modified"])
-    code = document["code"]
-    return Function(**values, code=Code(digest=code["digest"], size_bytes=code["size_bytes"]))
+    values["signature"] = load_signature(document.get("signature"))
+    values["image"] = load_image(document.get("image"))
+    values["layers"] = tuple(_load_attached(layer) for layer in document.get("layers", ()))
+    return Function(**values, code=load_code(document["code"]))
+
+
+def dump_code(code: Code) -> Document:
+    return {"digest": code.digest, "size_bytes": code.size_bytes, "unzipped_bytes": code.unzipped_bytes}
+
+
+def load_code(document: Document) -> Code:
+    return Code(document["digest"], document["size_bytes"], document.get("unzipped_bytes", 0))
+
+
+def dump_image(image: ImageCode | None) -> Document | None:
+    if image is None:
+        return None
+    config = image.config
+    return {
+        "uri": image.uri,
+        "digest": image.digest,
+        "entry_point": None if config.entry_point is None else list(config.entry_point),
+        "command": None if config.command is None else list(config.command),
+        "working_directory": config.working_directory,
+    }
+
+
+def load_image(document: Document | None) -> ImageCode | None:
+    if document is None:
+        return None
+    entry_point, command = document.get("entry_point"), document.get("command")
+    config = ImageConfig(
+        None if entry_point is None else tuple(entry_point),
+        None if command is None else tuple(command),
+        document.get("working_directory", ""),
+    )
+    return ImageCode(document["uri"], document["digest"], config)
+
+
+def dump_signature(signature: Signature | None) -> Document | None:
+    if signature is None:
+        return None
+    return {
+        "profile": signature.profile,
+        "job": signature.job,
+        "expires": signature.expires.isoformat() if signature.expires else None,
+        "fault": signature.fault,
+    }
+
+
+def load_signature(document: Document | None) -> Signature | None:
+    if document is None:
+        return None
+    expires = document.get("expires")
+    return Signature(
+        document["profile"],
+        document["job"],
+        datetime.fromisoformat(expires) if expires else None,
+        document.get("fault", ""),
+    )
+
+
+def _attached(layer: AttachedLayer) -> Document:
+    return {
+        "arn": layer.arn,
+        "code": dump_code(layer.code),
+        "signature": dump_signature(layer.signature),
+    }
+
+
+def _load_attached(document: Document) -> AttachedLayer:
+    return AttachedLayer(
+        document["arn"],
+        load_code(document["code"]),
+        signature=load_signature(document.get("signature")),
+    )
 
 
 def dump_alias(alias: Alias) -> str:

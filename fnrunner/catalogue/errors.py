@@ -173,6 +173,106 @@ class TriggerExists(CatalogueError):
     code, status, message_key, type = "ResourceConflictException", 409, "message", "User"
 
 
+class LayerVersionNotFound(NotFound):
+    """``arn`` is the layer version's."""
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(f"Layer version {arn} does not exist.")
+
+
+class StatementExists(CatalogueError):
+    """``sid`` is the statement's."""
+
+    code, status, message_key, type = "ResourceConflictException", 409, "message", "User"
+
+    def __init__(self, sid: str) -> None:
+        super().__init__(
+            f"The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the existing "
+            "statement."
+        )
+
+
+class PolicyTooLong(CatalogueError):
+    """The final policy size is bigger than the limit (20480)."""
+
+    code, status, message_key, type = "PolicyLengthExceededException", 400, "message", "User"
+
+
+class PolicyNotFound(NotFound):
+    """The resource you requested does not exist."""
+
+
+class PolicyRevisionDiffers(CatalogueError):
+    """``operation`` is the one that says the current revision."""
+
+    code, status, message_key, type = "PreconditionFailedException", 412, "message", "User"
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(
+            f"The Revision Id provided does not match the latest Revision Id. Call the {operation} API to retrieve the latest "
+            "Revision Id"
+        )
+
+
+class CodeSigningConfigNotFound(CatalogueError):
+    """``arn`` is what was to be attached to a function."""
+
+    code, status, type = "CodeSigningConfigNotFoundException", 404, "User"
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(
+            f"The code signing configuration cannot be found. Check that the provided configuration is not deleted: {arn}."
+        )
+
+
+class CodeSigningConfigMissing(NotFound):
+    """``arn`` is what was asked for."""
+
+    type = ""
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(f"The Lambda code signing configuration {arn} can not be found.")
+
+
+class CodeSigningConfigInUse(CatalogueError):
+    """Cannot delete the code signing configuration because functions use it. Remove it from them first."""
+
+    code, status, message_key, type = "ResourceConflictException", 409, "message", "User"
+
+    def __init__(self, arn: str, functions: Sequence[str]) -> None:
+        self.functions = tuple(functions)
+        super().__init__(
+            f"Cannot delete the code signing configuration {arn} because functions use it: {', '.join(functions)}. Remove it "
+            "from them first."
+        )
+
+
+class CodeVerificationFailed(CatalogueError):
+    """The code signature failed one or more of the validation checks for signature mismatch or signature expiry, and the
+    code signing policy is set to ENFORCE. Lambda blocks the deployment."""
+
+    code, status, type = "CodeVerificationFailedException", 400, "User"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "The code signature failed one or more of the validation checks for signature mismatch or signature expiry, and "
+            f"the code signing policy is set to ENFORCE. Lambda blocks the deployment. ({why})"
+        )
+
+
+class InvalidCodeSignature(CatalogueError):
+    """The code signature failed the integrity check. If the integrity check fails, then Lambda blocks deployment, even if
+    the code signing policy is set to WARN."""
+
+    code, status, type = "InvalidCodeSignatureException", 400, "User"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "The code signature failed the integrity check. If the integrity check fails, then Lambda blocks deployment, even "
+            f"if the code signing policy is set to WARN. ({why})"
+        )
+
+
 class PreconditionFailed(CatalogueError):
     """The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the
     latest Revision Id"""

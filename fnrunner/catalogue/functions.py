@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, cast, delete, insert, or_, select, update
 
-from fnrunner.catalogue import document, triggers
+from fnrunner.catalogue import document, function_setting, policies, triggers
 from fnrunner.catalogue.errors import (
     FunctionExists,
     FunctionNotFound,
@@ -22,7 +22,8 @@ from fnrunner.catalogue.validation import check_function
 from fnrunner.model import limits
 from fnrunner.model.arn import Home
 from fnrunner.model.function import Code, Function, State, UpdateStatus
-from fnrunner.store.schema import alias, event_invoke_config, notification, provisioned_concurrency
+from fnrunner.model.image import ImageCode
+from fnrunner.store.schema import alias, event_invoke_config, layer_version, notification, provisioned_concurrency
 from fnrunner.store.schema import function as table
 
 _DIGITS = 18
@@ -32,7 +33,7 @@ PAGE = 50
 CONFIGURABLE = frozenset({
     "runtime", "handler", "role", "description", "timeout", "memory_mb", "ephemeral_storage_mb", "environment",
     "has_environment", "dead_letter_arn", "log_format", "application_log_level", "system_log_level",
-    "log_group", "tracing_mode",
+    "log_group", "tracing_mode", "snap_start", "image", "kms_key_arn",
 })  # fmt: skip
 """What ``update_configuration`` changes, by field of Function."""
 
@@ -66,6 +67,8 @@ def changed(function: Function, changes: Mapping[str, Any], now: datetime) -> Fu
     values = dict(changes)
     if "environment" in values:
         values.setdefault("has_environment", True)
+        # what could not be opened is replaced
+        values |= {"sealed_environment": "", "environment_error": ""}
     # Levels that were set for JSON lapse with it; levels that come with the change to Text are refused below.
     if values.get("log_format") == "Text":
         values = {"application_log_level": "", "system_log_level": ""} | values
@@ -76,9 +79,17 @@ def changed(function: Function, changes: Mapping[str, Any], now: datetime) -> Fu
     return _revised(result, now)
 
 
-def recoded(function: Function, code: Code, architecture: str | None, now: datetime) -> Function:
-    """Raises ValidationFailed."""
-    result = replace(function, code=code, architecture=architecture or function.architecture)
+def recoded(
+    function: Function, code: Code, architecture: str | None, now: datetime, image: ImageCode | None = None
+) -> Function:
+    """A new image keeps the configuration that the function gave the last. Raises ValidationFailed, InvalidParameterValue."""
+    if function.image is None and image is not None:
+        raise InvalidParameterValue("Please don't provide ImageUri when updating a function with packageType Zip.")
+    if function.image is not None:
+        if image is None:
+            raise InvalidParameterValue("Please provide ImageUri when updating a function with packageType Image.")
+        image = replace(image, config=function.image.config)
+    result = replace(function, code=code, image=image, architecture=architecture or function.architecture)
     check_function(result)
     return _revised(result, now)
 
@@ -150,11 +161,15 @@ def _by_code_points(connection: Connection) -> ColumnElement[str]:
     return table.c.name.collate("C" if connection.dialect.name == "postgresql" else "BINARY")
 
 
+def check_absent(connection: Connection, name: str) -> None:
+    """Raises FunctionExists."""
+    if connection.execute(select(table.c.name).where(table.c.name == name)).first() is not None:
+        raise FunctionExists(name)
+
+
 def add(connection: Connection, function: Function) -> None:
     """Raises FunctionExists."""
-    query = select(table.c.name).where(table.c.name == function.name)
-    if connection.execute(query).first() is not None:
-        raise FunctionExists(function.name)
+    check_absent(connection, function.name)
     connection.execute(insert(table).values(_row(function)))
 
 
@@ -169,23 +184,27 @@ def save(connection: Connection, function: Function) -> None:
 
 
 def remove(connection: Connection, home: Home, name: str) -> frozenset[str]:
-    """All versions, aliases, event-invoke configurations and notifications; the digests they had.
+    """All versions, aliases, event-invoke configurations, policies and notifications; the digests they had.
 
     Raises FunctionNotFound.
     """
-    digests = frozenset(connection.execute(select(table.c.digest).where(table.c.name == name)).scalars())
-    if not digests:
+    documents = list(connection.execute(select(table.c.document).where(table.c.name == name)).scalars())
+    if not documents:
         raise FunctionNotFound(home.function(name))
+    digests = frozenset[str]().union(*(digests_of(document.load_function(text)) for text in documents))
     connection.execute(delete(table).where(table.c.name == name))
     # version numbers are not given again, even to a function that is made anew: its events may still be on their way
     for owned in (alias, event_invoke_config, notification, provisioned_concurrency):
         connection.execute(delete(owned).where(owned.c.function == name))
     triggers.remove_of_function(connection, name)
+    policies.forget_function(connection, name)
+    function_setting.forget(connection, name)
     return digests
 
 
 def remove_of_qualifier(connection: Connection, name: str, qualifier: str) -> None:
-    """The event-invoke configuration, provisioned concurrency and notifications of a version or alias that goes."""
+    """The event-invoke configuration, provisioned concurrency, policy and notifications of a version or alias that goes."""
+    policies.forget_qualifier(connection, name, qualifier)
     for owned in (event_invoke_config, provisioned_concurrency):
         connection.execute(delete(owned).where(owned.c.function == name, owned.c.qualifier == qualifier))
     query = select(notification.c.id, notification.c.document).where(notification.c.function == name)
@@ -195,8 +214,16 @@ def remove_of_qualifier(connection: Connection, name: str, qualifier: str) -> No
 
 
 def digests(connection: Connection) -> frozenset[str]:
-    """Of every artifact that a function refers to."""
-    return frozenset(connection.execute(select(table.c.digest).distinct()).scalars())
+    """Of every artifact that a function or a layer refers to."""
+    found = set(connection.execute(select(layer_version.c.digest).distinct()).scalars())
+    for text in connection.execute(select(table.c.document)).scalars():
+        found |= digests_of(document.load_function(text))
+    return frozenset(found)
+
+
+def digests_of(function: Function) -> frozenset[str]:
+    """Of its code and its layers."""
+    return frozenset({function.code.digest, *(layer.code.digest for layer in function.layers)})
 
 
 def guard(function: Function, expected_revision: str | None) -> None:

@@ -16,12 +16,13 @@ from fnrunner.catalogue import cors, trigger_document, triggers, versions
 from fnrunner.catalogue.errors import InvalidParameterValue, NotFound
 from fnrunner.model import limits
 from fnrunner.model.arn import Home
-from fnrunner.model.trigger import HttpRoute
+from fnrunner.model.trigger import ApiType, HttpRoute
 from fnrunner.store.schema import trigger as table
 from sources.http import route as routing
 
 MAX_ROUTES = 300
 DEFAULT_STAGE = "$default"
+PAYLOADS = ("1.0", "2.0")
 TIMEOUT = (timedelta(milliseconds=50), timedelta(seconds=limits.TIMEOUT_S[1]))
 CORS_METHODS = (*(method for method in routing.METHODS if method != "ANY"), "*")
 _NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -88,8 +89,22 @@ def _route_problems(route: HttpRoute) -> Iterator[str]:
         yield problem
     if route.timeout is not None and not TIMEOUT[0] <= route.timeout <= TIMEOUT[1]:
         yield f"route {route.route_key}: its timeout is not between 50 ms and {limits.TIMEOUT_S[1]} s"
+    if route.payload not in PAYLOADS:
+        yield f"route {route.route_key}: its payload {route.payload[:16]!r} is none of {', '.join(PAYLOADS)}"
+    if route.type is ApiType.REST:
+        yield from _rest_problems(route)
     if not re.fullmatch(_STAGE, route.stage):
         yield f"stage {route.stage[:64]!r} is neither $default nor 1 to 128 of A-Z a-z 0-9 _ -"
+
+
+def _rest_problems(route: HttpRoute) -> Iterator[str]:
+    """A REST API has no default route, no default stage, and one format of events."""
+    if not route.path:
+        yield "a REST API has no route $default: give the route a path, such as /{proxy+}"
+    if route.payload != "1.0":
+        yield f"route {route.route_key}: the payload of a REST API is 1.0"
+    if route.stage == DEFAULT_STAGE:
+        yield "a REST API needs a stage with a name, such as Prod"
 
 
 def _remove(connection: Connection, api: str) -> int:

@@ -15,12 +15,13 @@ from types import MappingProxyType
 
 from sqlalchemy import BigInteger, Connection, String, cast, select
 
-from fnrunner.catalogue import aliases, buckets, concurrency, document, triggers, versions
+from fnrunner.catalogue import aliases, buckets, concurrency, document, policies, triggers, versions
 from fnrunner.catalogue.triggers import T
 from fnrunner.model import limits
 from fnrunner.model.alias import Alias
 from fnrunner.model.function import Bucket, EventInvokeConfig, Function, Notification
 from fnrunner.model.provisioned import ProvisionedConcurrency
+from fnrunner.store import sealing
 from fnrunner.store.engine import Store
 from fnrunner.store.schema import checkpoint, event_invoke_config
 from fnrunner.store.schema import function as function_table
@@ -29,6 +30,7 @@ _COUNTER = {"source": "catalogue", "key": "changes"}
 
 Functions = Mapping[tuple[str, str], Function]
 Aliases = Mapping[tuple[str, str], Alias]
+Policies = Mapping[tuple[str, str], str]
 Provisioned = Mapping[tuple[str, str], ProvisionedConcurrency]
 Configs = Mapping[tuple[str, str], EventInvokeConfig]
 Notifications = Mapping[str, tuple[Notification, ...]]
@@ -38,6 +40,7 @@ Notifications = Mapping[str, tuple[Notification, ...]]
 class Snapshot:
     """``change`` is the counter it belongs to; -1 before anything was read. Keys are (function, version or qualifier).
 
+    ``policies`` are JSON texts, those of functions themselves under an empty qualifier.
     Published versions have the reserved concurrency and tags of their ``$LATEST``, which all versions share.
     """
 
@@ -49,6 +52,7 @@ class Snapshot:
     triggers: triggers.Triggers = field(default_factory=lambda: MappingProxyType({}))
     aliases: Aliases = field(default_factory=lambda: MappingProxyType({}))
     provisioned: Provisioned = field(default_factory=lambda: MappingProxyType({}))
+    policies: Policies = field(default_factory=lambda: MappingProxyType({}))
 
     def of_type(self, type_: type[T]) -> Mapping[str, T]:
         """Event source mappings, function URLs, schedules, subscriptions or routes, by id."""
@@ -126,6 +130,8 @@ def load(connection: Connection, known: Snapshot) -> Snapshot:
     change = read_counter(connection)
     if change == known.change:
         return known
+    # what a stale key makes of a document would stay until the next change
+    sealing.read_keys(connection)
     functions = {}
     columns = (function_table.c.name, function_table.c.version, function_table.c.document)
     for name, version, text in connection.execute(select(*columns)):
@@ -146,6 +152,7 @@ def load(connection: Connection, known: Snapshot) -> Snapshot:
         triggers.every(connection),
         MappingProxyType({(alias.function, alias.name): alias for alias in aliases.every(connection)}),
         MappingProxyType({(one.function, one.qualifier): one for one in concurrency.every(connection)}),
+        MappingProxyType(policies.of_functions(connection)),
     )
 
 

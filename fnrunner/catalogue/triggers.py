@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from fnrunner.catalogue import trigger_document
+from fnrunner.catalogue import resource_tags, trigger_document
 from fnrunner.catalogue.errors import NotFound
 from fnrunner.model.trigger import FunctionUrl, HttpRoute, Schedule, TopicSubscription
 from fnrunner.store.schema import trigger as table
@@ -77,6 +77,8 @@ def remove(connection: Connection, type_: type[T], key: str) -> T:
     """What was removed. Raises NotFound."""
     value = fetch(connection, type_, key)
     connection.execute(delete(table).where(table.c.kind == KINDS[type_], table.c.id == key))
+    if type_ is EventSourceMapping:
+        resource_tags.forget(connection, resource_tags.mapping(key))
     return value
 
 

@@ -11,7 +11,8 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -43,16 +44,56 @@ def keep(tree: Path) -> bool:
 
 def unpack(cache_directory: Path, digest: str, read: Callable[[], bytes]) -> Path:
     """Unzip what ``read`` returns unless someone has; one at a time on this host. Raises OSError, BadArchive."""
-    ready = place(cache_directory, digest)
+    return build(cache_directory, digest, lambda directory: write_tree(Archive(read()), directory))
+
+
+def build(cache_directory: Path, name: str, write: Callable[[Path], None]) -> Path:
+    """The tree of this name, which ``write`` makes in an empty directory unless someone has; one at a time on this host.
+
+    Raises OSError, and what ``write`` raises: nothing is left of it then.
+    """
+    ready = place(cache_directory, name)
     ready.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(ready.parent / f"{digest}{_LOCK}", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(ready.parent / f"{name}{_LOCK}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not keep(ready):
-            _write_aside(ready, Archive(read()))
+            _write_aside(ready, write)
     finally:
         os.close(lock)
     return ready
+
+
+class Mark:
+    """That something was done to a tree, for every process of this host. Its file is held meanwhile."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def done(self) -> None:
+        os.write(self._descriptor, b"done\n")
+
+
+@contextmanager
+def once(tree: Path, what: str) -> Iterator[Mark | None]:
+    """Do something to an unpacked tree once a host: None where it was done, or is being done by another process.
+
+    Raises OSError.
+    """
+    descriptor = os.open(tree.parent / f"{tree.name}.{what}{_LOCK}", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        held = _held(descriptor) and not os.fstat(descriptor).st_size
+        yield Mark(descriptor) if held else None
+    finally:
+        os.close(descriptor)
+
+
+def _held(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sweep(cache_directory: Path, in_use: Collection[str], older_than: timedelta) -> int:
@@ -72,6 +113,8 @@ def sweep(cache_directory: Path, in_use: Collection[str], older_than: timedelta)
             if young or tree.name in in_use or tree.name.endswith(_LOCK):
                 continue
             _remove(tree)
+            for mark in era.glob(f"{tree.name}.*-*{_LOCK}"):
+                mark.unlink(missing_ok=True)
             removed += 1
     return removed
 
@@ -111,11 +154,11 @@ def write_tree(archive: Archive, directory: Path) -> None:
         path.symlink_to(entry.target)
 
 
-def _write_aside(ready: Path, archive: Archive) -> None:
+def _write_aside(ready: Path, write: Callable[[Path], None]) -> None:
     aside = ready.parent / f"{_ASIDE}{uuid4().hex}"
     try:
         aside.mkdir(mode=0o755)
-        write_tree(archive, aside)
+        write(aside)
         _seal(aside)
         aside.rename(ready)
     except BaseException:

@@ -21,6 +21,7 @@ ROLE = r"arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+"
 LOG_GROUP = r"[\.\-_/#A-Za-z0-9]+"
 VARIABLE = r"[a-zA-Z]([a-zA-Z0-9_])+"
 ARCHITECTURES = ("x86_64", "arm64")
+SNAP_STARTS = ("PublishedVersions", "None")
 TRACING_MODES = ("Active", "PassThrough")
 LOG_FORMATS = ("JSON", "Text")
 APPLICATION_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
@@ -30,6 +31,7 @@ _RESERVED = frozenset({
     "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EXECUTION_ENV", "AWS_ACCESS_KEY",
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
 })  # fmt: skip
+ONLY_IMAGE = "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image."
 _WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 _CANNOT_CONFIGURE = (
     "Lambda was unable to configure your environment variables because the environment variables you have provided "
@@ -41,16 +43,23 @@ def check_function(function: Function) -> None:
     InvalidParameterValue with the first fault of another kind.
     """
     check_name(function.name)
-    if not function.runtime or not function.handler:
+    if function.image is not None:
+        if function.runtime or function.handler or function.layers:
+            raise InvalidParameterValue(ONLY_IMAGE)
+        if function.snap_start != "None":
+            raise InvalidParameterValue("SnapStart is not supported for functions with packageType Image.")
+    elif not function.runtime or not function.handler:
         raise InvalidParameterValue(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages."
         )
     if problems := _problems(function):
         raise ValidationFailed(problems)
-    check_runtime(function.runtime)
-    check_environment(function.environment, wraps=function.runtime.startswith("nodejs"))
+    if function.image is None:
+        check_runtime(function.runtime)
+    check_environment(function.environment, wraps=function.runtime.startswith(("nodejs", "python")))
     check_tags(function.tags)
     _check_levels(function)
+    _check_snap_start(function)
     if function.dead_letter_arn:
         _check_dead_letter(function.dead_letter_arn)
 
@@ -72,7 +81,7 @@ def check_environment(variables: Mapping[str, str], *, wraps: bool = False) -> N
     """
     if _WRAPPER in variables and not wraps:
         raise InvalidParameterValue(
-            f"{_WRAPPER} is not supported: this release of fnrunner wraps Node.js runtimes only."
+            f"{_WRAPPER} is not supported: this release of fnrunner wraps Node.js and Python runtimes only."
         )
     if reserved := [name for name in variables if _is_reserved(name)]:
         raise InvalidParameterValue(
@@ -112,13 +121,14 @@ def _problems(function: Function) -> Problems:
         *constraint.present("role", function.role),
         *(constraint.matches("role", function.role, ROLE) if function.role else ()),
         *constraint.at_most("handler", function.handler, limits.HANDLER_CHARS),
-        *constraint.matches("handler", function.handler, r"[^\s]+"),
+        *(constraint.matches("handler", function.handler, r"[^\s]+") if function.image is None else ()),
         *constraint.at_most("description", function.description, limits.DESCRIPTION_CHARS),
         *constraint.between("timeout", function.timeout.total_seconds(), *limits.TIMEOUT_S),
         *constraint.between("memorySize", function.memory_mb, *limits.MEMORY_MB),
         *constraint.between("ephemeralStorage.size", function.ephemeral_storage_mb, *limits.EPHEMERAL_STORAGE_MB),
         *_architecture(function.architecture),
         *constraint.one_of("tracingConfig.mode", function.tracing_mode, TRACING_MODES),
+        *constraint.one_of("snapStart.applyOn", function.snap_start, SNAP_STARTS),
         *constraint.one_of("loggingConfig.logFormat", function.log_format, LOG_FORMATS),
         *_level("applicationLogLevel", function.application_log_level, APPLICATION_LEVELS),
         *_level("systemLogLevel", function.system_log_level, SYSTEM_LEVELS),
@@ -144,6 +154,17 @@ def _check_levels(function: Function) -> None:
         raise InvalidParameterValue(
             'LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your request or change the '
             'LogFormat to "JSON" and try again.'
+        )
+
+
+def _check_snap_start(function: Function) -> None:
+    if function.snap_start == "None":
+        return
+    if not function.runtime.startswith("python"):
+        raise InvalidParameterValue(f"{function.runtime} is not supported for SnapStart enabled functions.")
+    if function.ephemeral_storage_mb > limits.EPHEMERAL_STORAGE_MB[0]:
+        raise InvalidParameterValue(
+            f"SnapStart does not support an EphemeralStorage of more than {limits.EPHEMERAL_STORAGE_MB[0]} MB."
         )
 
 

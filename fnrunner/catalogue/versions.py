@@ -132,8 +132,9 @@ def page(connection: Connection, home: Home, name: str, *, marker: str = "", max
     return Page(tuple(found[:size]), found[size - 1].version if len(found) > size else "")
 
 
-def remove(connection: Connection, home: Home, name: str, version: str) -> str:
-    """The digest of its code. Its event-invoke configuration and what invokes it go with it, but for event source mappings.
+def remove(connection: Connection, home: Home, name: str, version: str) -> frozenset[str]:
+    """The digests of its code and layers. Its event-invoke configuration and what invokes it go with it, but for event
+    source mappings.
 
     Raises FunctionNotFound, VersionInUse while an alias points at it, InvalidParameterValue for ``$LATEST``.
     """
@@ -147,7 +148,7 @@ def remove(connection: Connection, home: Home, name: str, version: str) -> str:
     connection.execute(delete(function_table).where(*same))
     triggers.remove_of_qualifier(connection, name, version)
     functions.remove_of_qualifier(connection, name, version)
-    return function.code.digest
+    return functions.digests_of(function)
 
 
 def _last(connection: Connection, name: str) -> Publication | None:

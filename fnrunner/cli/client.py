@@ -7,6 +7,7 @@ opens its own connection, so a server that restarted between two calls goes unno
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ ADMIN = "/fnrunner/v1"
 STREAMED_FUNCTIONS = "/2021-11-15/functions"
 CHUNK_BYTES = 64 * 1024
 READ_TIMEOUT = timedelta(seconds=60)
+
+_WANTS_SIGNATURE = "MissingAuthenticationTokenException"
 
 Progress = Callable[[int, int], None]
 """Called with bytes sent and bytes in all."""
@@ -61,6 +64,8 @@ class Client:
             raise UsageFault(f"--endpoint-url: {endpoint_url!r} is no address", "It has the form http://127.0.0.1:9000")
         self.endpoint_url = endpoint_url.rstrip("/")
         self._parts = parts
+        # where that is not said, the server says it, and refuses the first request
+        self._signs = os.environ.get("FNRUNNER_AUTH") == "iam"
 
     def call(
         self,
@@ -75,23 +80,46 @@ class Client:
     ) -> Reply:
         """``path`` is encoded already, see :func:`segment`. ``timeout`` is for each wait for bytes.
 
-        Raises ServerUnreachable when nothing answers in full, and ServerRefused for an answer of 400 or above.
+        Raises ServerUnreachable when nothing answers in full, and ServerRefused for an answer of 400 or above. A server
+        that wants a signature is asked again with one, and from then on.
         """
         from http.client import HTTPException
 
         target = self._target(path, query)
         connection = self._connection(timeout)
+        sent = self._prepared(method, target, body, headers)
         try:
-            connection.request(method, target, body=_sent(body, progress), headers=_headers(body, headers))
+            connection.request(method, target, body=_sent(body, progress), headers=sent)
             response = connection.getresponse()
             reply = Reply(response.status, _received(response), response.read())
         except (OSError, HTTPException) as error:
             raise self._unreachable(error) from error
         finally:
             connection.close()
+        if self._must_sign(reply):
+            return self.call(method, path, query=query, body=body, headers=headers, timeout=timeout, progress=progress)
         if reply.status >= 400:
             raise refusal(reply)
         return reply
+
+    def _prepared(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str] | None
+    ) -> dict[str, str]:
+        """The headers that are sent."""
+        given = _headers(body, headers)
+        if not self._signs:
+            return given
+        from fnrunner.cli.caller import sign
+
+        host = f"{self._parts.scheme}://{self._parts.netloc.rpartition('@')[2]}"
+        return sign(method, host + target, given, body or b"")
+
+    def _must_sign(self, reply: Reply) -> bool:
+        """Whether the request is to be sent again, with a signature."""
+        if self._signs or reply.status != 403 or reply.headers.get("x-amzn-errortype") != _WANTS_SIGNATURE:
+            return False
+        self._signs = True
+        return True
 
     @contextmanager
     def stream(
@@ -109,18 +137,30 @@ class Client:
         """
         from http.client import HTTPException
 
+        target = self._target(path, query)
         connection = self._connection(timeout)
         try:
             try:
-                connection.request("POST", self._target(path, query), body=body, headers=_headers(body, headers))
-                response = connection.getresponse()
+                response = self._begin(connection, target, body, headers)
                 if response.status >= 400:
-                    raise refusal(Reply(response.status, _received(response), response.read()))
+                    reply = Reply(response.status, _received(response), response.read())
+                    if not self._must_sign(reply):
+                        raise refusal(reply)
+                    connection.close()
+                    response = self._begin(connection, target, body, headers)
+                    if response.status >= 400:
+                        raise refusal(Reply(response.status, _received(response), response.read()))
             except (OSError, HTTPException) as error:
                 raise self._unreachable(error) from error
             yield Reply(response.status, _received(response), b""), self._pieces(response)
         finally:
             connection.close()
+
+    def _begin(
+        self, connection: HTTPConnection, target: str, body: bytes | None, headers: Mapping[str, str] | None
+    ) -> HTTPResponse:
+        connection.request("POST", target, body=body, headers=self._prepared("POST", target, body, headers))
+        return connection.getresponse()
 
     def _pieces(self, response: HTTPResponse) -> Iterator[bytes]:
         from http.client import HTTPException

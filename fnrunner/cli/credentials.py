@@ -26,6 +26,8 @@ def create(user: str, data_dir: str | None, file: str | None, as_json: bool) -> 
     """Make a user with an access key, and show the secret this once. With --json: {"user", "access_key_id",
     "secret_access_key", "file"}.
 
+    With FNRUNNER_AUTH=iam users are in the store instead: see `fnrunner iam`.
+
     The key is appended to the credentials file, on the host of the API, which takes it at once. It is in the format of
     ~/.aws/credentials; to take a key away, remove its profile from the file.
     """

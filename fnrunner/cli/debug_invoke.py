@@ -21,6 +21,7 @@ def invoke_debug(
     """
     from fnrunner.local.run import LocalRun
     from fnrunner.model.invocation import FunctionError, Invocation
+    from fnrunner.sandbox.network_wish import network_wish
 
     settings = serve.read()
     debug.stop_as_for_ctrl_c()
@@ -33,9 +34,18 @@ def invoke_debug(
     )
     printer = LogPrinter(output.note)
     invocation = Invocation(request_id=str(uuid4()), payload=body, deadline_ms=0, invoked_arn=deployed.arn)
-    with local_function.unpacked(zipped) as directory:
-        spec = local_function.spec_of(deployed, directory, local_function.visible(client, settings.mounts))
-        wanted = LocalRun(spec, invocation, debugging=debugging, sandbox=settings.sandbox)
+    with local_function.unpacked(zipped) as directory, local_function.layers(client, deployed) as layers:
+        seen = local_function.visible(client, settings.mounts)
+        spec = local_function.spec_of(deployed, directory, seen, layers)
+        network = network_wish(settings, api_here=True)
+        wanted = LocalRun(
+            spec,
+            invocation,
+            debugging=debugging,
+            sandbox=settings.sandbox,
+            network=network,
+            lets_stand_in=settings.stand_in,
+        )
         on_log = (lambda data: None) if output.as_json else printer.write
         answer, outcome = debug.run(wanted, output, source=code, on_log=on_log)
     printer.end()

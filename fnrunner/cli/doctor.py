@@ -33,13 +33,20 @@ def doctor(as_json: bool, endpoint_url: str) -> int:
     names a problem of the server, such as broker-blocked.
     """
     from fnrunner.cli import host
+    from fnrunner.sandbox.network_wish import network_wish
     from fnrunner.settings import Settings, SettingsError
 
     output = Output(as_json)
     findings: list[Finding] = []
     try:
         settings = Settings.read(os.environ)
-        findings += host.look(settings.data_dir, sandbox=settings.sandbox, cpu_limit=settings.cpu_limit)
+        findings += host.look(
+            settings.data_dir,
+            sandbox=settings.sandbox,
+            cpu_limit=settings.cpu_limit,
+            network=network_wish(settings),
+            lets_stand_in=settings.stand_in,
+        )
     except SettingsError as error:
         remedy = "correct it, or unset it"
         findings += [host.Finding("settings", host.Verdict.FAULT, text, remedy) for text in error.problems]
@@ -117,6 +124,12 @@ def told(status: Mapping[str, Any]) -> Iterator[Finding]:
         elif worker["state"] != "alive":
             detail = f"{worker['id']} on {worker['host']} is {worker['state']}"
             yield Finding("worker", Verdict.GAP, detail, "look at its host and its log; its events go to others")
+    for worker in alive:
+        if instead := {name: other for name, other in worker.get("runtimes", {}).items() if other != name}:
+            words = ", ".join(f"{other} for {name}" for name, other in instead.items())
+            detail = f"on the host of {worker['id']}, {worker['host']}, others stand in: {words}"
+            remedy = "nothing, where no function asks for it; else install it there, and start the worker again"
+            yield Finding("runtimes", Verdict.GAP, detail, remedy)
 
 
 def _fault(problem: Mapping[str, str], process: str = "") -> Finding:

@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fnrunner.cli.output import size
+
+if TYPE_CHECKING:
+    from fnrunner.sandbox.destination import NetworkWish
 
 WATCHES = 65_536
 INSTANCES = 128
@@ -42,42 +46,71 @@ class Finding:
     code: str = ""
 
 
-def look(data_dir: Path, *, sandbox: str = "auto", cpu_limit: bool = False) -> Iterator[Finding]:
+def look(
+    data_dir: Path,
+    *,
+    sandbox: str = "auto",
+    cpu_limit: bool = False,
+    network: NetworkWish | None = None,
+    lets_stand_in: bool = False,
+) -> Iterator[Finding]:
     """Everything that can be seen without a server. ``data_dir`` need not exist."""
-    yield from runtimes()
-    yield from isolation(sandbox, cpu_limit=cpu_limit)
+    yield from runtimes(lets_stand_in=lets_stand_in)
+    yield from isolation(sandbox, cpu_limit=cpu_limit, network=network)
     yield watches()
     yield instances()
     yield open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     yield space(data_dir)
 
 
-def runtimes() -> Iterator[Finding]:
-    """The interpreters that functions can run on."""
+def runtimes(*, lets_stand_in: bool = False) -> Iterator[Finding]:
+    """The interpreters that functions can run on, and with ``lets_stand_in`` what stands in for those that are missing."""
     from fnrunner.runtimes.choice import Runtimes
     from fnrunner.runtimes.node import NAMES
     from fnrunner.runtimes.python import PythonRuntime
 
-    found = Runtimes().available()
+    here = Runtimes(lets_stand_in=lets_stand_in)
+    found = here.available()
     if not any(PythonRuntime().serves(name) for name in found):
         yield Finding(
             "runtimes", Verdict.FAULT, "no Python interpreter was found", "apt-get install python3, or put one on PATH"
         )
     for name, path in found.items():
         yield Finding(f"runtime {name}", Verdict.OK, path)
+    for name, other in here.stand_ins().items():
+        remedy = f"nothing, where no function asks for it; else install {name}, and start the worker again"
+        yield Finding(f"runtime {name}", Verdict.GAP, f"it is not here: {other} stands in", remedy)
     if not any(name in NAMES for name in found):
         remedy = "nothing, where no function is written for it; else install Node.js so that `node` is on PATH"
         yield Finding("runtime nodejs", Verdict.GAP, f"no Node.js of {', '.join(NAMES)} was found", remedy)
+    yield images()
 
 
-def isolation(kind: str = "auto", *, cpu_limit: bool = False) -> Iterator[Finding]:
-    """What keeps functions apart. ``kind`` and ``cpu_limit`` are what the settings want."""
+def images() -> Finding:
+    """What runs functions that are container images."""
+    from fnrunner.sandbox.oci import engine
+    from fnrunner.sandbox.oci.errors import ContainersUnavailable
+    from fnrunner.sandbox.oci.store import Tools
+
+    try:
+        tools = Tools.on_this_host()
+        engine.require_any()
+    except ContainersUnavailable as error:
+        what, _, remedy = str(error).partition(": ")
+        return Finding("container images", Verdict.GAP, what, remedy or "apt-get install crun skopeo umoci")
+    found = [one.path for one in engine.engines()]
+    return Finding("container images", Verdict.OK, ", ".join((*found, tools.skopeo, tools.umoci)))
+
+
+def isolation(kind: str = "auto", *, cpu_limit: bool = False, network: NetworkWish | None = None) -> Iterator[Finding]:
+    """What keeps functions apart. ``kind``, ``cpu_limit`` and ``network`` are what the settings want."""
     from fnrunner.sandbox.choice import on_this_host
+    from fnrunner.sandbox.destination import NetworkWish
     from fnrunner.sandbox.sandbox import SandboxError
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            sandbox = on_this_host(Path(folder), kind, cpu_limit=cpu_limit)
+            sandbox = on_this_host(Path(folder), kind, cpu_limit=cpu_limit, network=network or NetworkWish())
             report = sandbox.describe()
             sandbox.close()
         except SandboxError as error:
@@ -92,6 +125,14 @@ def isolation(kind: str = "auto", *, cpu_limit: bool = False) -> Iterator[Findin
     yield Finding(
         "isolation", Verdict.OK, f"{report.name}: {cgroups}, {apart}; memory by {report.memory}, cpu by {report.cpu}"
     )
+    yield Finding("functions' network", Verdict.OK, report.network)
+    yield Finding(
+        "functions' /tmp",
+        Verdict.OK,
+        "each file is bounded exactly; the total is looked at four times a second, and what is over it fails with EFBIG",
+    )
+    held = "cgroup.freeze" if report.cgroup_version == 2 else "SIGSTOP"
+    yield Finding("idle functions", Verdict.OK, f"frozen between invocations by {held}")
     for gap in report.gaps:
         what, _, remedy = gap.partition(": ")
         yield Finding("isolation", Verdict.GAP, what, remedy)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fnrunner.model.invocation import EnvironmentSpec
 
 LATEST = "$LATEST"
+LAYERS = "/2018-10-31/layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,45 @@ def unpacked(code: bytes) -> Iterator[Path]:
         delete_tree(directory)
 
 
-def spec_of(deployed: Deployed, directory: Path, directories: tuple[str, ...] = ()) -> EnvironmentSpec:
+@contextmanager
+def layers(client: Client, deployed: Deployed) -> Iterator[str]:
+    """A directory with the function's merged layers, gone afterwards; empty where it has none. Raises CliError."""
+    import hashlib
+    import tempfile
+
+    from fnrunner.catalogue import merging
+    from fnrunner.catalogue.unpacking import place, unpack
+    from fnrunner.sandbox.started import delete_tree
+
+    zips = [_layer(client, str(layer["Arn"])) for layer in deployed.configuration.get("Layers", ())]
+    if not zips:
+        yield ""
+        return
+    directory = Path(tempfile.mkdtemp(prefix="fnrunner-layers-"))
+    try:
+        digests = [hashlib.sha256(zipped).hexdigest() for zipped in zips]
+        for digest, zipped in zip(digests, zips, strict=True):
+            unpack(directory, digest, partial(bytes, zipped))
+        trees = [place(directory, digest) for digest in digests]
+        yield str(trees[0] if len(trees) == 1 else merging.merge(directory, digests, trees))
+    finally:
+        delete_tree(directory)
+
+
+def _layer(client: Client, arn: str) -> bytes:
+    found = client.find(LAYERS, find="LayerVersion", Arn=arn)
+    if found is None:
+        raise ServerRefused(
+            f"The function has {arn}, which was deleted: it works there, but cannot be fetched from there",
+            "Publish the layer again with `fnrunner layer publish`, and let the function have the new version.",
+            http_status=404,
+        )
+    return download(client, str(found["Content"]["Location"]))
+
+
+def spec_of(
+    deployed: Deployed, directory: Path, directories: tuple[str, ...] = (), layers_directory: str = ""
+) -> EnvironmentSpec:
     """The environment that a worker makes of this configuration, with the code in ``directory``."""
     from fnrunner.model.invocation import EnvironmentSpec
 
@@ -144,6 +184,7 @@ def spec_of(deployed: Deployed, directory: Path, directories: tuple[str, ...] = 
         log_format=str(logging.get("LogFormat", "Text")),
         application_log_level=str(logging.get("ApplicationLogLevel", "")),
         directories=directories,
+        layers_directory=layers_directory,
     )
 
 

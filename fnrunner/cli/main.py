@@ -12,12 +12,16 @@ import click
 from fnrunner.cli import (
     audit,
     bucket,
+    code_signing,
+    cold,
     concurrency,
     credentials,
     dlq,
     doctor,
     function,
     invoke,
+    key,
+    layer,
     logs,
     mapping,
     option,
@@ -25,6 +29,7 @@ from fnrunner.cli import (
     replay,
     schedule,
     serve,
+    stack,
     status,
     stream,
     topic,
@@ -33,6 +38,7 @@ from fnrunner.cli import (
 )
 from fnrunner.cli.deploy import command as deploy
 from fnrunner.cli.error import FAILED, USAGE, CliError
+from fnrunner.cli.iam import command as iam
 from fnrunner.cli.output import Output, clean
 
 INTERRUPTED = 130
@@ -85,10 +91,12 @@ def version(as_json: bool) -> None:
 for module in (
     serve,
     deploy,
+    stack,
     invoke,
     function,
     logs,
     why,
+    cold,
     dlq,
     replay,
     bucket,
@@ -98,8 +106,12 @@ for module in (
     topic,
     schedule,
     url,
+    layer,
+    code_signing,
     concurrency,
     credentials,
+    iam,
+    key,
     audit,
     status,
     doctor,

@@ -117,6 +117,7 @@ def _run(
     from fnrunner.local.run import LocalRun
     from fnrunner.model.invocation import FunctionError
     from fnrunner.runtimes.local import Repeatable
+    from fnrunner.sandbox.network_wish import network_wish
 
     settings = serve.read()
     debug.stop_as_for_ctrl_c()
@@ -126,10 +127,19 @@ def _run(
     for line in heading(recording, deployed.configuration, chosen.code, setting):
         output.line(line)
     printer = LogPrinter(output.line, "    | ")
-    with local_function.unpacked(chosen.zipped) as directory:
-        spec = local_function.spec_of(deployed, directory, local_function.visible(client, settings.mounts))
+    with local_function.unpacked(chosen.zipped) as directory, local_function.layers(client, deployed) as layers:
+        seen = local_function.visible(client, settings.mounts)
+        spec = local_function.spec_of(deployed, directory, seen, layers)
         invocation = _invocation(recording, deployed, setting.payload)
-        wanted = LocalRun(spec, invocation, debugging, repeatable, settings.sandbox)
+        wanted = LocalRun(
+            spec,
+            invocation,
+            debugging,
+            repeatable,
+            settings.sandbox,
+            network_wish(settings, api_here=True),
+            lets_stand_in=settings.stand_in,
+        )
         answer, outcome = debug.run(wanted, output, source=source, on_log=printer.write)
     printer.end()
     replayed = Replayed.of(answer, outcome)

@@ -7,6 +7,7 @@ mistake is shown at once.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,9 @@ import click
 from fnrunner.cli.error import CliError, UsageFault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fnrunner.app.node import Beside
     from fnrunner.settings import Settings
 
 
@@ -25,6 +29,7 @@ def register(app: click.Group) -> None:
 
 
 @click.command("dev")
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--host", "host", metavar="H", help="Address to listen on. [default: 127.0.0.1]")
 @click.option("--port", "port", metavar="P", type=int, help="Port to listen on. [default: 9000]")
 @click.option("--data-dir", "data_dir", metavar="DIR", help="Where state is kept. [default: .fnrunner]")
@@ -34,6 +39,7 @@ def register(app: click.Group) -> None:
 )
 @click.option("--capacity", "capacity", metavar="N", type=int, help="Environments that run at once.")
 def dev(
+    paths: tuple[str, ...],
     host: str | None,
     port: int | None,
     data_dir: str | None,
@@ -41,9 +47,17 @@ def dev(
     bucket: tuple[str, ...],
     capacity: int | None,
 ) -> None:
-    """Run everything in one process, until Ctrl-C."""
+    """Run everything in one process, until Ctrl-C.
+
+    Each PATH (a SAM template, a folder or a .py file) is deployed as `fnrunner deploy PATH` does, and followed: code that
+    is saved runs at the next invocation, and a template or requirements.txt that is saved is deployed again. What is saved
+    is for this server's $LATEST only: `fnrunner deploy` makes a deployment of it, from which versions can be published.
+    """
+    for path in paths:
+        if not os.path.exists(path):
+            raise UsageFault(f"{path} is not there", "Name what to deploy: `fnrunner dev PATH`.")
     settings = read(host=host, port=port, data_dir=data_dir, broker_url=broker_url, buckets=bucket, capacity=capacity)
-    _serve("dev", settings)
+    _serve("dev", settings, _following(paths))
 
 
 @click.command("api")
@@ -80,21 +94,38 @@ def sources(data_dir: str | None, broker_url: str | None, bucket: tuple[str, ...
     _serve("sources", settings)
 
 
-def _serve(role: str, settings: Settings) -> None:
+def _following(paths: tuple[str, ...]) -> Beside | None:
+    """What runs beside the server so that it follows these paths."""
+    if not paths:
+        return None
+    from fnrunner.cli.live.reload import following
+
+    return following(paths)
+
+
+def _serve(role: str, settings: Settings, beside: Beside | None = None) -> None:
     """Blocks until the process is told to stop. Raises CliError when it cannot start, with what to do about it."""
     from broker.errors import BrokerError
     from fnrunner import app
     from fnrunner.app.patience import STATUS, GaveUp
     from fnrunner.app.server import PortInUse
+    from fnrunner.auth.master_key import MasterKeyError
     from fnrunner.catalogue.errors import CatalogueError
     from fnrunner.sandbox.sandbox import SandboxError
     from fnrunner.store.errors import StoreError
     from sources.errors import SourcesError
 
-    runs = {"dev": app.run_dev, "api": app.run_api, "worker": app.run_worker, "sources": app.run_sources}
+    runs: dict[str, Callable[[Settings], None]] = {
+        "dev": partial(app.run_dev, beside=beside),
+        "api": app.run_api,
+        "worker": app.run_worker,
+        "sources": app.run_sources,
+    }
     try:
         runs[role](settings)
-    except (BrokerError, StoreError, SandboxError, CatalogueError, SourcesError, PortInUse) as error:
+    except (
+        BrokerError, StoreError, SandboxError, CatalogueError, SourcesError, PortInUse, MasterKeyError
+    ) as error:  # fmt: skip
         # The first sentence of these errors names the fault, the rest the remedy.
         fault, _, remedy = str(error).partition(". ")
         raise CliError(fault, remedy) from error

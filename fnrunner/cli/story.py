@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fnrunner.cli import poison
+from fnrunner.cli.cold import described
 from fnrunner.cli.output import clean, moment, size, span
 
 Line = tuple[str, tuple[str, ...]]
@@ -91,6 +92,8 @@ def _attempt(attempt: Mapping[str, Any], story: Mapping[str, Any]) -> Iterator[L
     yield f"  ran on   {_place(attempt)}", ()
     if figures := _figures(attempt):
         yield f"  used     {figures}", ()
+    if (imports := attempt.get("imports")) and (imported := described(imports)):
+        yield f"  imported {imported}", ()
     yield from _log(attempt, story)
     if attempt["retry_in_ms"] is not None:
         due = attempt["ended_ms"] + attempt["retry_in_ms"]

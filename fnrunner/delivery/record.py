@@ -46,7 +46,8 @@ class AcceptedEvent:
 class AttemptRecord:
     """One run or refusal. ``kind``: event, request. ``outcome``: succeeded, failed, throttled, faulted, died, expired.
 
-    ``number`` is 1 for the first attempt. ``retry_in_ms`` is set when it comes again after that delay.
+    ``number`` is 1 for the first attempt. ``retry_in_ms`` is set when it comes again after that delay. ``imports`` and
+    ``runtime_version`` as in :class:`~fnrunner.model.invocation.Report`.
     """
 
     event_id: str
@@ -66,6 +67,8 @@ class AttemptRecord:
     max_memory_mb: int = 0
     init_ms: float | None = None
     cold_reason: str = ""
+    imports: str = ""
+    runtime_version: str = ""
     log_stream: str = ""
     digest: str = ""
     worker: str = ""
@@ -122,8 +125,8 @@ def _statement(kind: str, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
 def _attempt_fits(r: AttemptRecord) -> bool:
     return (
         _plain(
-            f"{r.event_id}{r.function}{r.outcome}{r.kind}{r.version}{r.error_type}{r.error_message}{r.cold_reason}"
-            f"{r.log_stream}{r.digest}{r.worker}{r.traceparent}"
+            f"{r.event_id}{r.function}{r.outcome}{r.kind}{r.version}{r.error_type}{r.error_message}{r.cold_reason}{r.imports}"
+            f"{r.runtime_version}{r.log_stream}{r.digest}{r.worker}{r.traceparent}"
         )
         and len(r.event_id) <= 64
         and len(r.function) <= 64
@@ -133,6 +136,8 @@ def _attempt_fits(r: AttemptRecord) -> bool:
         and len(r.error_type) <= 255
         and len(r.error_message) <= MAX_ERROR_CHARS
         and len(r.cold_reason) <= 16
+        and len(r.imports) <= MAX_ERROR_CHARS
+        and len(r.runtime_version) <= 64
         and len(r.log_stream) <= 128
         and len(r.digest) <= 64
         and len(r.worker) <= 128
@@ -222,7 +227,9 @@ def _finite(number: float) -> float:
 
 _WRITERS: dict[type[Record], Callable[[Record], dict[str, Any]]] = {
     AcceptedEvent: _row_of(AcceptedEvent, schema.accepted, _event_fits),
-    AttemptRecord: _row_of(AttemptRecord, schema.attempt, _attempt_fits, error_message=MAX_ERROR_CHARS),
+    AttemptRecord: _row_of(
+        AttemptRecord, schema.attempt, _attempt_fits, error_message=MAX_ERROR_CHARS, imports=MAX_ERROR_CHARS
+    ),
     LogChunk: _row_of(LogChunk, schema.log, _chunk_fits, text=MAX_LOG_CHARS),
 }
 _INSERTS: dict[str, tuple[type[Record], Insert]] = {

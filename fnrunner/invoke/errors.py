@@ -50,6 +50,13 @@ class PayloadTooLarge(InvokeError):
     code, status, type, message_key = "RequestEntityTooLargeException", 413, "User", "message"
 
 
+class RecursiveInvocation(InvokeError):
+    """Lambda has detected your function being invoked in a recursive loop and stopped your function's invocation. Break the
+    loop, or allow it with PutFunctionRecursionConfig."""
+
+    code, status, type = "RecursiveInvocationException", 400, "User"
+
+
 class Throttled(InvokeError):
     """Rate Exceeded."""
 
@@ -77,6 +84,20 @@ class ServiceFault(InvokeError):
     """fnrunner could not run the function."""
 
     status = 500
+
+
+class KeyFailure(ServiceFault):
+    """The function's environment variables cannot be decrypted."""
+
+    status = 502
+
+    def __init__(self, why: str) -> None:
+        """``why`` is AWS's code, a colon, and what is wrong with the key."""
+        self.code, _, message = why.partition(": ")
+        super().__init__(
+            "Lambda was unable to decrypt the environment variables. Please check the function's AWS KMS key settings. KMS "
+            f"Exception: {self.code} KMS Message: {message}"
+        )
 
 
 class WorkerLost(ServiceFault):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -16,19 +17,21 @@ from broker.envelope import Envelope, to_message
 from broker.errors import BrokerError, Unroutable
 from broker.reply import ReplyKind
 from broker.topology import function_queues
-from fnrunner.catalogue import Catalogue
+from fnrunner.catalogue import Catalogue, function_setting
+from fnrunner.catalogue.function_setting import Name
 from fnrunner.delivery.ledger import Ledger
 from fnrunner.delivery.record import AcceptedEvent
 from fnrunner.invoke import errors
 from fnrunner.invoke.payload import checked
 from fnrunner.invoke.request import Requests
 from fnrunner.invoke.stream import StreamedCall
-from fnrunner.model import alias, limits
+from fnrunner.model import alias, limits, lineage
 from fnrunner.model.arn import FunctionRef, Home
 from fnrunner.model.function import Function
 from fnrunner.model.invocation import ThrottleReason
 from fnrunner.store.errors import StoreError
 from fnrunner.telemetry import context as trace_context
+from fnrunner.telemetry.active import ActiveSampling
 from fnrunner.telemetry.metrics import Metrics
 from fnrunner.telemetry.tracing import Span, Tracing
 
@@ -73,6 +76,7 @@ class Front:
         self._ledger = ledger
         self._tracing = tracing
         self._metrics = metrics
+        self._sampling = ActiveSampling()
         self._requests = Requests(broker, sync_wait)
         self._now = now
 
@@ -110,7 +114,7 @@ class Front:
     ) -> str:
         """Take an event to be run later; its request id, once the broker has confirmed it.
 
-        Raises FunctionNotFound, InvalidPayload, PayloadTooLarge, ServiceUnavailable.
+        Raises FunctionNotFound, InvalidPayload, PayloadTooLarge, RecursiveInvocation, ServiceUnavailable.
         """
         function = await self.check(ref)
         payload = await checked(payload, asynchronous=True)
@@ -119,12 +123,13 @@ class Front:
                 f"The store cannot be written: {health.reason}. The event was not accepted."
             )
         self._refuse_when_blocked()
+        descent = await self._descent(function, xray)
         event_id = event_id or str(uuid.uuid4())
-        parent = trace or _carrier(xray)
+        parent = self._parent(function, trace, xray)
         name = f"{source} {function.name}"
         span = self._tracing.accept(name, parent, server=source == "api", attributes={"faas.invocation_id": event_id})
         try:
-            envelope = self._envelope(function, ref, payload, event_id, source, trigger)
+            envelope = self._envelope(function, ref, payload, event_id, source, trigger, descent)
             await self._publish(envelope, span)
             await self._write_down(envelope, span)
             self._metrics.accepted.labels(function.name, source).inc()
@@ -149,13 +154,12 @@ class Front:
     ) -> CallResult:
         """Run it now and wait for the answer.
 
-        Raises FunctionNotFound, InvalidPayload, PayloadTooLarge, Throttled, NoWorker, ServiceUnavailable, ServiceFault.
+        Raises FunctionNotFound, InvalidPayload, PayloadTooLarge, Throttled, NoWorker, RecursiveInvocation, ServiceUnavailable,
+        ServiceFault.
         """
         function, payload, request_id = await self._admit(ref, payload)
-        with self._opened(request_id, function, ref, payload, source, trigger, trace or _carrier(xray)) as (
-            envelope,
-            span,
-        ):
+        descent, parent = await self._descent(function, xray), self._parent(function, trace, xray)
+        with self._opened(request_id, function, ref, payload, source, trigger, parent, descent) as (envelope, span):
             asked = _with(envelope, client_context, log_tail, span.carrier)
             answer = await self._requests.ask(function, to_message(asked, persistent=False))
         return CallResult(
@@ -185,10 +189,8 @@ class Front:
         Leaving before the end stops the work. While nobody iterates the function is held back. Raises as ``call``.
         """
         function, payload, request_id = await self._admit(ref, payload)
-        with self._opened(request_id, function, ref, payload, source, trigger, trace or _carrier(xray)) as (
-            envelope,
-            span,
-        ):
+        descent, parent = await self._descent(function, xray), self._parent(function, trace, xray)
+        with self._opened(request_id, function, ref, payload, source, trigger, parent, descent) as (envelope, span):
             asked = replace(_with(envelope, client_context, log_tail, span.carrier), streamed=True)
             first, rest = await self._requests.ask_for_stream(function, to_message(asked, persistent=False))
             answer = StreamedCall(envelope.id, asked.xray, first, rest)
@@ -206,6 +208,8 @@ class Front:
         payload = await checked(payload, asynchronous=False)
         if function.reserved_concurrency == 0:
             raise errors.Throttled(ThrottleReason.RESERVED)
+        if function.environment_error:
+            raise errors.KeyFailure(function.environment_error)
         self._refuse_when_blocked()
         return function, payload, request_id
 
@@ -219,6 +223,7 @@ class Front:
         source: str,
         trigger: str,
         parent: Mapping[str, str],
+        descent: str,
     ) -> Iterator[tuple[Envelope, Span]]:
         """The envelope of a request and its span, which lasts as long as the block and fails with it."""
         span = self._tracing.accept(
@@ -228,12 +233,34 @@ class Front:
             attributes={"faas.invocation_id": request_id},
         )
         try:
-            yield self._envelope(function, ref, payload, request_id, source, trigger), span
+            yield self._envelope(function, ref, payload, request_id, source, trigger, descent), span
         except errors.InvokeError as error:
             span.fail(error.code, str(error))
             raise
         finally:
             span.end()
+
+    async def _descent(self, function: Function, xray: str) -> str:
+        """The functions that this invocation came through, as the header of its caller tells; empty for one of its own.
+
+        Raises RecursiveInvocation when this one has come up too often and is not allowed to.
+        """
+        if not lineage.of(xray):
+            return ""
+        found = lineage.counted(xray, function.name)
+        looping = lineage.times(found, function.name) > lineage.MOST or lineage.total(found) > lineage.LONGEST
+        if looping and not await self._may_recur(function.name):
+            raise errors.RecursiveInvocation
+        return found
+
+    async def _may_recur(self, name: str) -> bool:
+        """As it is in the store now: a loop is broken by whoever changes it."""
+        setting = await self._catalogue.read(lambda c: function_setting.find(c, name, Name.RECURSION))
+        return setting == function_setting.ALLOW
+
+    def _parent(self, function: Function, trace: Mapping[str, str], xray: str) -> Mapping[str, str]:
+        """What the caller sent of a trace; where it sent nothing, the function decides whether one begins."""
+        return self._sampling.parent(function.name, function.tracing_mode, trace or _carrier(xray), time.monotonic())
 
     def _refuse_when_blocked(self) -> None:
         """At once: an alarm lasts, and whoever asks can go elsewhere or come back."""
@@ -241,7 +268,14 @@ class Front:
             raise errors.ServiceUnavailable(f"The broker is blocked: {status.reason}. Nothing was accepted.")
 
     def _envelope(
-        self, function: Function, ref: FunctionRef, payload: bytes, event_id: str, source: str, trigger: str
+        self,
+        function: Function,
+        ref: FunctionRef,
+        payload: bytes,
+        event_id: str,
+        source: str,
+        trigger: str,
+        descent: str,
     ) -> Envelope:
         return Envelope(
             id=event_id,
@@ -252,6 +286,7 @@ class Front:
             invoked_arn=self._home.function(function.name, ref.qualifier),
             source=source,
             trigger=trigger,
+            xray=lineage.joined("", descent),
         )
 
     async def _write_down(self, envelope: Envelope, span: Span) -> None:
@@ -300,5 +335,5 @@ def _with(envelope: Envelope, client_context: str, log_tail: bool, trace: Mappin
         client_context=client_context,
         log_tail=log_tail,
         trace=trace,
-        xray=trace_context.to_xray(trace_context.of(trace)),
+        xray=lineage.joined(trace_context.to_xray(trace_context.of(trace)), lineage.of(envelope.xray)),
     )

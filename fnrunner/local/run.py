@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,8 @@ from fnrunner.runtimes.choice import Runtimes
 from fnrunner.runtimes.local import Debugger, LocalPythonRuntime, Repeatable
 from fnrunner.runtimes.runtime import Runtime, RuntimeUnknown
 from fnrunner.sandbox.choice import on_this_host
+from fnrunner.sandbox.destination import NetworkWish
+from fnrunner.sandbox.namespace import ANY_NETWORK, HOST_NETWORK
 from fnrunner.sandbox.output import OnLog
 from fnrunner.sandbox.sandbox import Sandbox
 from fnrunner.sandbox.started import delete_tree
@@ -60,39 +62,42 @@ class Attachment:
 class LocalRun:
     """``spec`` is the function as it is deployed, with its code on this machine; the invocation's deadline is set when it
     begins. ``repeatable``: the clock starts there, and the deadline is by that clock. ``sandbox`` is one of
-    :data:`~fnrunner.sandbox.choice.KINDS`."""
+    :data:`~fnrunner.sandbox.choice.KINDS`. ``network`` is what the function has, but the host's while a debugger is there:
+    whoever attaches comes over loopback. ``lets_stand_in``: a near version may run it where its own is missing."""
 
     spec: EnvironmentSpec
     invocation: Invocation
     debugging: Debugging | None = None
     repeatable: Repeatable | None = None
     sandbox: str = "auto"
+    network: NetworkWish = ANY_NETWORK
+    lets_stand_in: bool = False
 
 
-@contextmanager
-def sandbox_in(directory: Path, kind: str) -> Iterator[Sandbox]:
-    """What environments of this machine run in: what a worker's would. A debugger is reached over loopback, which is the
-    host's in every sandbox that there is.
+@asynccontextmanager
+async def sandbox_in(directory: Path, kind: str, network: NetworkWish = ANY_NETWORK) -> AsyncIterator[Sandbox]:
+    """What environments of this machine run in: what a worker's would.
 
     Raises SandboxError.
     """
-    sandbox = on_this_host(directory, kind)
+    sandbox = on_this_host(directory, kind, network=network)
     sandbox.sweep()
     try:
         yield sandbox
     finally:
-        sandbox.close()
+        await sandbox.wind_down()
 
 
 def runtime_of(run: LocalRun, listening: Path) -> Runtime:
     """Raises RuntimeUnknown for a debugger or a fixed clock in another language than Python."""
     debugging = run.debugging
     if debugging is None and run.repeatable is None:
-        return Runtimes()
+        return Runtimes(lets_stand_in=run.lets_stand_in)
     runtime = LocalPythonRuntime(
         debugger=Debugger(debugging.package, debugging.port, str(listening)) if debugging else None,
         repeatable=run.repeatable,
         memory_mb=run.spec.memory_mb,
+        lets_stand_in=run.lets_stand_in,
     )
     if not runtime.serves(run.spec.runtime):
         raise RuntimeUnknown(
@@ -116,7 +121,8 @@ async def perform(
         shared.mkdir()
         listening = shared / LISTENING
         runtime = runtime_of(run, listening)
-        with sandbox_in(directory / "environments", run.sandbox) as sandbox:
+        network = HOST_NETWORK if run.debugging else run.network
+        async with sandbox_in(directory / "environments", run.sandbox, network) as sandbox:
             return await _perform(run, sandbox, runtime, listening, on_log, on_listening)
 
 

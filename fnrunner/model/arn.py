@@ -75,5 +75,18 @@ class Home:
     def bucket(self, name: str) -> str:
         return f"arn:aws:s3:::{name}"
 
+    def layer(self, name: str, version: int = 0) -> str:
+        """Of the layer, or of one of its versions."""
+        return f"arn:aws:lambda:{self.region}:{self.account}:layer:{name}" + (f":{version}" if version else "")
+
+    def mapping(self, uuid: str) -> str:
+        return f"arn:aws:lambda:{self.region}:{self.account}:event-source-mapping:{uuid}"
+
+    def code_signing_config(self, config_id: str) -> str:
+        return f"arn:aws:lambda:{self.region}:{self.account}:code-signing-config:{config_id}"
+
+    def signing_profile(self, name: str, version: str) -> str:
+        return f"arn:aws:signer:{self.region}:{self.account}:/signing-profiles/{name}/{version}"
+
     def role(self, name: str = "fnrunner") -> str:
         return f"arn:aws:iam::{self.account}:role/{name}"

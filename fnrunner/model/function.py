@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from fnrunner.model import limits
+from fnrunner.model.image import ImageCode
+from fnrunner.model.signing import Signature
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,10 +29,13 @@ class UpdateStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """``digest`` is the SHA-256 of the zip in hex and names the artifact; ``size_bytes`` is the zip's size."""
+    """``digest`` is the SHA-256 of the zip in hex and names the artifact; ``size_bytes`` is the zip's size,
+    ``unzipped_bytes`` that of its contents, 0 where it was not measured.
+    """
 
     digest: str
     size_bytes: int
+    unzipped_bytes: int = 0
 
     @property
     def sha256(self) -> str:
@@ -43,10 +48,22 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedLayer:
+    """A version of a layer that a function sees below ``/opt``, complete: it stays as it is when the layer is deleted."""
+
+    arn: str
+    code: Code
+    signature: Signature | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """One version of a function (``$LATEST`` unless published). ``environment`` is secret: it is not in ``repr``.
 
     ``reserved_concurrency`` None means uncapped, 0 means that nothing runs. ``dead_letter_arn`` and tags as on Lambda.
+    ``layers`` in the order of merging: a later one covers what an earlier one has. ``signature`` is the one
+    that its code was accepted with, None where none was asked for. Where the code is an ``image``, ``runtime`` and ``handler``
+    are empty, and the code's digest is the image's.
     """
 
     name: str
@@ -70,10 +87,22 @@ class Function:
     system_log_level: str = ""
     log_group: str = ""
     tracing_mode: str = "PassThrough"
+    layers: tuple[AttachedLayer, ...] = ()
+    snap_start: str = "None"
+    signature: Signature | None = None
+    image: ImageCode | None = None
+    kms_key_arn: str = ""
+    sealed_environment: str = field(default="", repr=False)
+    environment_error: str = ""
     state: State = State.ACTIVE
     update_status: UpdateStatus = UpdateStatus.SUCCESSFUL
     last_modified: datetime = EPOCH
     revision_id: str = ""
+
+    @property
+    def is_snapped(self) -> bool:
+        """Whether each of its environments begins as a copy of one that has been initialised."""
+        return self.snap_start != "None" and self.version != limits.LATEST
 
 
 @dataclass(frozen=True, slots=True)

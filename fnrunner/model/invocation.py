@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
+from fnrunner.model.image import Image
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
@@ -90,7 +92,9 @@ Outcome = Succeeded | FunctionError | Throttled | SystemFault | WorkerDied | Exp
 @dataclass(frozen=True, slots=True)
 class Report:
     """The figures of the REPORT line. ``init_ms`` is set on a cold start. ``cold_reason`` says why it was cold:
-    ``first``, ``scaled``, ``reload``, ``recycled``, ``crashed``; empty when warm.
+    ``first``, ``scaled``, ``reload``, ``recycled``, ``crashed``; empty when warm. ``imports`` is JSON,
+    ``{"modules", "imports": [[package, ms], …], "copied"}``, or empty where the runtime does not tell. ``runtime_version``
+    is set on a cold start too, such as ``python:3.13.v2``.
     """
 
     duration_ms: float = 0.0
@@ -99,6 +103,8 @@ class Report:
     max_memory_mb: int = 0
     init_ms: float | None = None
     cold_reason: str = ""
+    imports: str = ""
+    runtime_version: str = ""
     log_stream: str = ""
     environment_id: str = ""
 
@@ -127,7 +133,7 @@ def error_payload(error_type: str, message: str, request_id: str | None = None, 
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-ON_DEMAND, PROVISIONED = "on-demand", "provisioned-concurrency"
+ON_DEMAND, PROVISIONED, SNAP_START = "on-demand", "provisioned-concurrency", "snap-start"
 """Why an environment is initialised. Source: Lambda, AWS_LAMBDA_INITIALIZATION_TYPE."""
 
 
@@ -137,7 +143,8 @@ class EnvironmentSpec:
 
     ``code_directory`` holds the unzipped code, read-only; ``variables`` are the user's. ``key`` identifies code and
     configuration: an environment is reused only for the same key. ``directories`` are absolute and stay visible at their
-    own paths where the environment has a private ``/tmp`` (buckets).
+    own paths where the environment has a private ``/tmp`` (buckets). ``layers_directory`` holds the merged layers,
+    read-only; empty where there are none. ``credentials`` are the variables with the temporary keys of the function's role.
     """
 
     function: str
@@ -157,3 +164,6 @@ class EnvironmentSpec:
     application_log_level: str = ""
     directories: tuple[str, ...] = ()
     initialization_type: str = ON_DEMAND
+    layers_directory: str = ""
+    image: Image | None = None
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -92,10 +92,17 @@ class TopicSubscription:
     body_filter: bool = False
 
 
+class ApiType(Enum):
+    """API Gateway's kinds of APIs. They differ in the form of events and in what clients are told without an answer."""
+
+    HTTP = "http"
+    REST = "rest"
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRoute:
-    """One route of an HTTP API. ``method`` may be ``ANY``; ``path`` such as ``/items/{id}`` or ``/{proxy+}``; both are
-    empty for ``$default``. ``id`` names API, method and path.
+    """One route of an HTTP or REST API. ``method`` may be ``ANY``; ``path`` such as ``/items/{id}`` or ``/{proxy+}``; both
+    are empty for ``$default``. ``id`` names API, method and path. ``payload`` is the version of the event's format.
     """
 
     api: str
@@ -106,6 +113,8 @@ class HttpRoute:
     stage: str = "$default"
     cors: Cors | None = None
     timeout: timedelta | None = None
+    type: ApiType = ApiType.HTTP
+    payload: str = "2.0"
 
     @property
     def id(self) -> str:

@@ -11,7 +11,7 @@ offset     bytes meaning (big-endian)
 
 The fields of an INVOKE are texts joined by NUL, the client context last because it is the only free text. Only an INVOKE
 has fields. An invocation is answered by one RESULT, ERROR or TOO_LARGE, or by a stream: STREAM_START, any number of CHUNK,
-and one STREAM_END or STREAM_ERROR.
+and one STREAM_END or STREAM_ERROR. A FAULT ends either. A RESTED may follow.
 
 >>> split_header(header(Kind.RESULT, 7, 0, 2))
 (<Kind.RESULT: 4>, 7, 0, 2)
@@ -39,7 +39,9 @@ class Kind(IntEnum):
     STREAM_START: the answer comes in pieces; its content type. CHUNK: a piece, never empty and at most 64 KiB.
     STREAM_END: that was all of it. STREAM_ERROR: the handler failed in mid-stream; error JSON. CANCEL: nobody wants the
     rest: end the stream soon. It may arrive when the invocation has ended, and means nothing then. NOT_STARTED: the
-    environment ends, and the function has not seen this invocation.
+    environment ends, and the function has not seen this invocation. RESTED: after the answer, runtime and extensions wait
+    for the next invocation; FAULT: the platform's own error JSON instead of an answer, or of the rest of one, and the
+    environment ends. Both from the Runtime API alone.
     """
 
     HELLO = 1
@@ -55,6 +57,8 @@ class Kind(IntEnum):
     STREAM_ERROR = 11
     CANCEL = 12
     NOT_STARTED = 13
+    RESTED = 14
+    FAULT = 15
 
 
 TO_BOOTSTRAP: Final = frozenset((Kind.INVOKE, Kind.CANCEL))
@@ -67,6 +71,7 @@ LARGEST: Final[Mapping[Kind, int]] = MappingProxyType(
         Kind.CHUNK: limits.STREAMED_FRAME_BYTES,
         Kind.STREAM_END: 0,
         Kind.NOT_STARTED: 0,
+        Kind.RESTED: 0,
     }
 )
 """The largest payload that a bootstrap may send with each kind, in bytes."""

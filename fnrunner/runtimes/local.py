@@ -50,9 +50,14 @@ class LocalPythonRuntime(PythonRuntime):
     """Implements Runtime. ``memory_mb`` is what the function is told that it has, where its debugger needs more."""
 
     def __init__(
-        self, *, debugger: Debugger | None = None, repeatable: Repeatable | None = None, memory_mb: int | None = None
+        self,
+        *,
+        debugger: Debugger | None = None,
+        repeatable: Repeatable | None = None,
+        memory_mb: int | None = None,
+        lets_stand_in: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(lets_stand_in=lets_stand_in)
         self._debugger = debugger
         self._repeatable = repeatable
         self._memory_mb = memory_mb
@@ -66,7 +71,9 @@ class LocalPythonRuntime(PythonRuntime):
             return usual
         bootstrap = f"{layout.runtime_directory}/{BOOTSTRAP}"
         at = usual.argv.index(bootstrap)
-        flags, rest = usual.argv[1:at], usual.argv[at:]
+        # before the interpreter: what starts it
+        begin = usual.argv.index(interpreter)
+        flags, rest = usual.argv[begin + 1 : at], usual.argv[at:]
         variables, kept = dict(usual.variables), dict[str, str]()
         if self._repeatable is not None:
             flags = tuple("-s" if flag == "-I" else flag for flag in flags)
@@ -75,9 +82,13 @@ class LocalPythonRuntime(PythonRuntime):
             # breakpoints in the standard library, and no warning that there can be none
             flags = (*flags, "-X", "frozen_modules=off")
         variables[VARIABLE] = json.dumps(self._options(kept))
-        argv = (interpreter, *flags, f"{layout.runtime_directory}/{PROGRAM}", *rest)
+        argv = (*usual.argv[: begin + 1], *flags, f"{layout.runtime_directory}/{PROGRAM}", *rest)
         # by an interpreter of its own: flags and variables count when it is started
         return replace(usual, argv=argv, variables=variables, script=0)
+
+    def _has_extensions(self, spec: EnvironmentSpec) -> bool:
+        """None are run beside a function that is debugged or repeated: they would report what was no invocation."""
+        return False
 
     def _options(self, variables: Mapping[str, str]) -> dict[str, Any]:
         repeatable = self._repeatable

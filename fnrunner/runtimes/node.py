@@ -6,18 +6,18 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from fnrunner.model.invocation import EnvironmentSpec
-from fnrunner.runtimes import runtime_api_launch
-from fnrunner.runtimes.runtime import Launch, Layout, RuntimeUnavailable, RuntimeUnknown, installed
+from fnrunner.runtimes import runtime_api_launch, stand_in
+from fnrunner.runtimes.runtime import Launch, Layout, RuntimeUnavailable, RuntimeUnknown, found_of
 from fnrunner.runtimes.runtime_api_launch import SCRIPT
-from fnrunner.runtimes.variables import default_variables, function_variables
+from fnrunner.runtimes.variables import default_variables, function_variables, wrapper_of
 
 NAMES = ("nodejs20.x", "nodejs22.x", "nodejs24.x")
 CLIENT = "node_runtime/index.mjs"
-WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 MEGABYTES_OF_OLD_SPACE = 0.9
 """Of the function's memory, so much is for what lives long, as on Lambda; the rest is for everything else of Node."""
 _VERSION = re.compile(r"v(\d+)\.\d+\.\d+\s*")
@@ -27,9 +27,21 @@ _ASKING_S = 10
 class NodeRuntime:
     """Implements Runtime. What was found is remembered: make a new one after installing a version."""
 
-    def __init__(self, *, path: str | None = None, home: Path | None = None, opt_root: str | None = None) -> None:
-        """``path`` is searched like ``PATH`` (the default). Below ``home`` (the user's) version managers keep theirs."""
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        home: Path | None = None,
+        opt_root: str | None = None,
+        lets_stand_in: bool = False,
+    ) -> None:
+        """``path`` is searched like ``PATH`` (the default). Below ``home`` (the user's) version managers keep theirs. With
+        ``lets_stand_in`` a missing version is run by the nearest one of :data:`NAMES`.
+        """
         self._path = path
+        self._lets_stand_in = lets_stand_in
+        self._substitutes: dict[str, str] = {}
+        self._stand_ins = stand_in.StandIns()
         self._home = home
         self._opt_root = opt_root
         self._found: dict[str, str] = {}
@@ -43,24 +55,25 @@ class NodeRuntime:
         return name in NAMES
 
     def available(self) -> Mapping[str, str]:
-        return installed(NAMES, self.interpreter)
+        return found_of(NAMES, self._installed)
+
+    def stand_ins(self) -> Mapping[str, str]:
+        return found_of((name for name in NAMES if self._installed(name) is None), self._substitute)
 
     def interpreter(self, name: str) -> str:
         if not self.serves(name):
             raise RuntimeUnknown(f"{name!r} is no Node.js runtime: use {', '.join(NAMES)}")
-        if name not in self._found:
-            major = _major(name)
-            for candidate in self._candidates(major):
-                if self._major_of(candidate) == major:
-                    self._found[name] = str(candidate.resolve())
-                    break
-            else:
-                raise RuntimeUnavailable(
-                    f"{name} is not on this host: it needs Node.js {major}. Install it so that `node --version` says "
-                    f"v{major} (nvm install {major}, or nodejs.org), or choose a runtime that `fnrunner doctor` lists"
-                )
-            runtime_api_launch.prepare()
-        return self._found[name]
+        if name not in self._substitutes and (found := self._installed(name)) is not None:
+            return found
+        if (other := self._substitute(name)) is not None:
+            self._stand_ins.say(name, other)
+            return self._found[other]
+        major = _major(name)
+        raise RuntimeUnavailable(
+            f"{name} is not on this host: it needs Node.js {major}. Install it so that `node --version` says "
+            f"v{major} (nvm install {major}, or nodejs.org), "
+            f"choose a runtime that `fnrunner doctor` lists{stand_in.else_remedy(self._lets_stand_in)}"
+        )
 
     def launch(
         self, spec: EnvironmentSpec, layout: Layout, *, interpreter: str, control_fd: int, log_stream: str
@@ -71,12 +84,32 @@ class NodeRuntime:
         old_space_mb = int(spec.memory_mb * MEGABYTES_OF_OLD_SPACE)
         client = f"{layout.runtime_directory}/{CLIENT}"
         argv: tuple[str, ...] = (interpreter, f"--max-old-space-size={old_space_mb}", client)
-        if wrapper := spec.variables.get(WRAPPER):
+        if wrapper := wrapper_of(spec, replace(layout, opt=self._opt_root or layout.opt)):
             argv = (wrapper, *argv)
         command = runtime_api_launch.command(
             spec, layout, control_fd=control_fd, opt_root=self._opt_root or layout.opt, argv=argv
         )
         return Launch(command, MappingProxyType(variables), script=SCRIPT, programs=(interpreter,))
+
+    def _installed(self, name: str) -> str | None:
+        """The Node of exactly this major version."""
+        if name not in self._found:
+            major = _major(name)
+            right = (candidate for candidate in self._candidates(major) if self._major_of(candidate) == major)
+            if (candidate := next(right, None)) is None:
+                return None
+            runtime_api_launch.prepare()
+            self._found[name] = str(candidate.resolve())
+        return self._found[name]
+
+    def _substitute(self, name: str) -> str | None:
+        """The name of what is installed and may stand in for this one, which is not."""
+        if self._lets_stand_in and name not in self._substitutes:
+            majors = stand_in.by_nearness(int(_major(name)), (int(_major(one)) for one in NAMES))
+            others = (f"nodejs{major}.x" for major in majors)
+            if (other := next((other for other in others if self._installed(other)), None)) is not None:
+                self._substitutes[name] = other
+        return self._substitutes.get(name)
 
     def _candidates(self, major: str) -> Iterator[Path]:
         for name in ("node", f"node{major}", f"node-{major}", "nodejs"):

@@ -32,6 +32,9 @@ class ProvidedRuntime:
     def available(self) -> Mapping[str, str]:
         return {name: self.interpreter(name) for name in NAMES}
 
+    def stand_ins(self) -> Mapping[str, str]:
+        return {}
+
     def interpreter(self, name: str) -> str:
         """The Python that serves the Runtime API."""
         if not self.serves(name):

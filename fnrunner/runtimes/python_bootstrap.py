@@ -1,8 +1,9 @@
 """Inside the environment: imports the handler and answers invocations as Lambda's Python runtime does.
 
-Started as ``pythonX.Y -I -u -B -X utf8 python_bootstrap.py CONTROL_FD TASK_ROOT``; runs on Python 3.9 and later with
+Started as ``pythonX.Y -I -u -B -X utf8 python_bootstrap.py CONTROL_FD TASK_ROOT LAYERS``; runs on Python 3.9 and later with
 nothing but the standard library, and is never imported by fnrunner: it is one file because it runs alone. Beside it are
-``python_streaming.py``, loaded by the first handler that streams, and ``python_library``, which handlers may import from.
+``python_imports.py``, which measures what the handler imports, ``python_streaming.py``, loaded by the first handler that
+streams, and ``python_library``, which handlers may import from.
 The frames are those of ``fnrunner.runtimes.frames``. Source: the Python runtime interface client. Known difference: named
 tuples are answered as arrays, not as objects.
 """
@@ -32,7 +33,8 @@ LAMBDA_TASK_ROOT = "/var/task"
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY = os.path.join(HERE, "python_library")
 STREAMING = os.path.join(HERE, "python_streaming.py")
-OWN = (__file__, STREAMING)
+IMPORTS = os.path.join(HERE, "python_imports.py")
+OWN = (__file__, STREAMING, IMPORTS)
 MAX_CUT_CHARS = 1024
 NBSP = "\u00a0"
 
@@ -52,8 +54,13 @@ class Control:
         self.fd = fd
         self.abandoned = False
         self.pending: bytes | bytearray = b""
-        os.set_inheritable(fd, False)
+        self.take(fd)
         os.register_at_fork(after_in_child=self.abandon)
+
+    def take(self, fd: int) -> None:
+        """Speak over this one from now on."""
+        os.set_inheritable(fd, False)
+        self.fd, self.abandoned = fd, False
 
     def abandon(self) -> None:
         self.abandoned = True
@@ -343,10 +350,11 @@ def set_up_logging(paths: Paths, json_lines: bool, level: str) -> LambdaLogHandl
 
 
 def stack_trace(tb: TracebackType | None, paths: Paths, whole: bool = False) -> list[str]:
-    """Formatted frames, without the runtime's own at the start."""
+    """Formatted frames, without the runtime's own at the start, nor those that only measure an import."""
     import traceback
 
     frames = [(frame.filename, frame.lineno or 0, frame.name, frame.line) for frame in traceback.extract_tb(tb)]
+    frames = [frame for frame in frames if frame[0] != IMPORTS]
     while not whole and frames and frames[0][0] in OWN:
         del frames[0]
     return traceback.format_list([(paths.shown(frame[0]), *frame[1:]) for frame in frames])
@@ -408,11 +416,11 @@ def load_handler(name: str, paths: Paths) -> Callable[..., object]:
     return handler
 
 
-def load_streaming() -> Any:
-    """The module beside this one, by its path: a function may have a module of any name."""
+def load_own(name: str, path: str) -> Any:
+    """A module beside this one, by its path: a function may have a module of any name."""
     from importlib.util import module_from_spec, spec_from_file_location
 
-    spec = spec_from_file_location("_fnrunner_streaming", STREAMING)
+    spec = spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -431,16 +439,37 @@ class Server:
         self.traced: dict[str, str] = {}
         self.streaming: Any = None
 
-    def initialise(self) -> None:
-        """Load the handler and say so; without one, report why and leave as the runtime does."""
+    def initialise(self, snapshot: Any) -> None:
+        """Load the handler and say so; without one, report why and leave as the runtime does.
+
+        Where this process is to be copied, this returns in each copy and not in the original.
+        """
         try:
-            self.handler = load_handler(os.environ["_HANDLER"], self.paths)
+            with load_own("_fnrunner_imports", IMPORTS).Imports() as imports:
+                self.handler = load_handler(os.environ["_HANDLER"], self.paths)
+            self.writes = getattr(self.handler, "streams_response", False) is True
+            restoring = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+            if snapshot is not None:
+                self.be_copied(snapshot, restoring)
+            elif restoring:
+                run_hooks("before", "Runtime.BeforeSnapshotError")
+                run_hooks("after", "Runtime.AfterRestoreError")
         except Exception as error:
             kind, payload = self.failed(error, "", INIT_ERROR)
             self.control.send(kind, 0, payload)
             sys.exit(1)
-        self.writes = getattr(self.handler, "streams_response", False) is True
-        self.control.send(READY, 0)
+        self.control.send(READY, 0, imports.described(copied=snapshot is not None))
+
+    def be_copied(self, snapshot: Any, restoring: bool) -> None:
+        """Say that copies can be made, or why not; in each copy, go on as an environment of its own."""
+        run_hooks("before", "Runtime.BeforeSnapshotError")
+        flush_streams()
+        self.control.send(READY, 0, snapshot.obstacle({self.control.fd}, cut=restoring).encode())
+        inherited = snapshot.wait()
+        self.control.take(inherited[0])
+        self.shared = shared_context()
+        say_hello(self.control)
+        run_hooks("after", "Runtime.AfterRestoreError")
 
     def serve(self) -> NoReturn:
         while True:
@@ -475,7 +504,7 @@ class Server:
 
     def stream(self, sequence: int, request_id: str, source: Any, *arguments: object) -> tuple[int, bytes]:
         """Send what ``source`` yields, or writes when it is called with a stream; how it ended."""
-        self.streaming = self.streaming or load_streaming()
+        self.streaming = self.streaming or load_own("_fnrunner_streaming", STREAMING)
         stream = self.streaming.ResponseStream(self.control, sequence)
         try:
             if arguments:
@@ -521,15 +550,40 @@ class Server:
         self.traced = wanted if any(wanted.values()) else {}
 
 
+def say_hello(control: Control) -> None:
+    control.send(HELLO, 0, ".".join(map(str, sys.version_info[:3])).encode())
+
+
+def run_hooks(when: str, error_type: str) -> None:
+    """Those that the function has registered for before its snapshot or after. Raises Fault."""
+    hooks = sys.modules.get("snapshot_restore_py")
+    if hooks is None:
+        return
+    try:
+        found = list(reversed(hooks.get_before_snapshot())) if when == "before" else hooks.get_after_restore()
+        for function, arguments, named in found:
+            function(*arguments, **named)
+    except Exception as error:
+        trace = stack_trace(error.__traceback__, Paths(LAMBDA_TASK_ROOT))
+        raise Fault(error_type, f"{type(error).__name__}: {error}", trace) from error
+
+
+def layer_paths(layers: str) -> list[str]:
+    """Where layers have packages, the version's own first."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    places = f"{layers}/python/lib/{version}/site-packages", f"{layers}/python"
+    return [place for place in places if os.path.isdir(place)]
+
+
 def main() -> NoReturn:
     control = Control(int(sys.argv[1]))
-    control.send(HELLO, 0, ".".join(map(str, sys.version_info[:3])).encode())
-    task_root = sys.argv[2]
+    say_hello(control)
+    task_root, layers = sys.argv[2:4]
     more = os.environ.get("PYTHONPATH", "")
-    sys.path[:0] = [task_root, *(path for path in more.split(":") if path)]
+    sys.path[:0] = [task_root, *layer_paths(layers), *(path for path in more.split(":") if path)]
     sys.path.append(LIBRARY)  # last: what a function brings along comes first
     server = Server(control, Paths(task_root))
-    server.initialise()
+    server.initialise(globals().get("snapshot"))
     server.serve()
 
 

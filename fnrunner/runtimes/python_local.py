@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 VARIABLE = "_FNRUNNER_LOCAL"
 HERE = os.path.dirname(os.path.abspath(__file__))
+TASK_ROOT = 3
+"""Where the function's directory is among the arguments."""
+
 NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
@@ -65,7 +68,7 @@ def prepare() -> None:
         del sys.path[0]
     debug, repeatable = options["debug"], options["repeatable"]
     # before the clock is changed: the debugger waits by the real one
-    debugpy = listen(debug, sys.argv[-1]) if debug else None
+    debugpy = listen(debug, sys.argv[TASK_ROOT]) if debug else None
     if repeatable:
         module = load("_fnrunner_repeatable", HERE, "python_repeatable.py")
         exempt = debug["package"] if debug else ""

@@ -50,17 +50,15 @@ class Launch:
     variables: Mapping[str, str] = field(repr=False)
     script: int = 0
     programs: tuple[str, ...] = ()
+    copies: bool = False
+    """Whether the script, once it has initialised, can be copied into further environments."""
+    restores: bool = False
+    """Whether each environment is to be such a copy, the first one too."""
 
 
-def installed(names: Iterable[str], interpreter: Callable[[str], str]) -> dict[str, str]:
-    """Those of the names for which there is an interpreter, and its path."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = interpreter(name)
-        except RuntimeUnavailable:
-            continue
-    return found
+def found_of(names: Iterable[str], find: Callable[[str], str | None]) -> dict[str, str]:
+    """Those of the names for which something is found, and what."""
+    return {name: found for name in names if (found := find(name)) is not None}
 
 
 class Runtime(Protocol):
@@ -74,7 +72,10 @@ class Runtime(Protocol):
         """Whether ``name`` (``python3.12``) is a version of this language, installed or not."""
 
     def available(self) -> Mapping[str, str]:
-        """Runtime names this host can run, and the path of each one's interpreter."""
+        """Runtime names whose interpreter is on this host, and its path."""
+
+    def stand_ins(self) -> Mapping[str, str]:
+        """Runtime names that are missing, and the one that runs in place of each; empty where none may."""
 
     def interpreter(self, name: str) -> str:
         """The path of the interpreter.

@@ -1,7 +1,7 @@
 """The environment variables of a function: the platform's, with the user's where Lambda lets users set them.
 
 Source: Lambda, defined runtime environment variables. Not set because nothing answers there: the Runtime API's
-address, X-Ray's daemon, credentials.
+address, X-Ray's daemon. Credentials are set where callers of the API have to sign.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from types import MappingProxyType
 from fnrunner.model.invocation import EnvironmentSpec
 from fnrunner.runtimes.runtime import Layout
 
+WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
+USUAL_OPT = "/opt"
 USUAL_TMP = "/tmp"  # noqa: S108 - its name inside an environment
 
 
@@ -34,7 +36,7 @@ def platform_variables(spec: EnvironmentSpec, layout: Layout, log_stream: str) -
     }
     if spec.application_log_level:
         variables["AWS_LAMBDA_LOG_LEVEL"] = spec.application_log_level
-    return variables
+    return variables | dict(spec.credentials)
 
 
 def default_variables(layout: Layout) -> dict[str, str]:
@@ -43,12 +45,23 @@ def default_variables(layout: Layout) -> dict[str, str]:
     return {
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
-        "PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin",
-        "LD_LIBRARY_PATH": f"{layout.task_root}:{layout.task_root}/lib:/opt/lib",
+        "PATH": f"/usr/local/bin:/usr/bin:/bin:{layout.opt}/bin",
+        "LD_LIBRARY_PATH": f"{layout.task_root}:{layout.task_root}/lib:{layout.opt}/lib",
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "PWD": layout.task_root,
         "SHLVL": "0",
     } | private_tmp
+
+
+def wrapper_of(spec: EnvironmentSpec, layout: Layout) -> str:
+    """The script that the user wants the runtime started by, where layers are in this environment; empty: none.
+
+    It gets the runtime's command as its arguments. Source: Lambda, wrapper scripts.
+    """
+    wrapper = spec.variables.get(WRAPPER, "")
+    if wrapper.startswith(f"{USUAL_OPT}/"):
+        return layout.opt + wrapper.removeprefix(USUAL_OPT)
+    return wrapper
 
 
 def function_variables(spec: EnvironmentSpec, layout: Layout, log_stream: str) -> Mapping[str, str]:

@@ -58,21 +58,34 @@ class Hierarchy:
     cpu: bool = False
 
     def create(self, name: str, *, within: str, memory_mb: int, processes: int) -> Cgroup:
-        """A group in the group ``within`` of all environments of this worker. Raises OSError."""
+        """A group that is limited from its beginning. Raises OSError."""
+        group = self.make(name, within=within)
+        try:
+            self.limit(group, memory_mb=memory_mb, processes=processes)
+        except OSError:
+            group.remove_now()
+            raise
+        return group
+
+    def make(self, name: str, *, within: str) -> Cgroup:
+        """A group in the group ``within`` of all environments of this worker, not limited yet. Raises OSError."""
         for parent in self.parents:
             self._make_common(parent / within)
         group = Cgroup(self.version, tuple(parent / within / name for parent in self.parents))
         try:
             for directory in group.directories:
                 directory.mkdir()
-            group.limit(memory_mb, processes)
-            if self.cpu:
-                # 128 MB count as one process
-                _weigh(self.version, group.cpu, Fraction(memory_mb, 128))
         except OSError:
             group.remove_now()
             raise
         return group
+
+    def limit(self, group: Cgroup, *, memory_mb: int, processes: int) -> None:
+        """Raises OSError."""
+        group.limit(memory_mb, processes)
+        if self.cpu:
+            # 128 MB count as one process
+            _weigh(self.version, group.cpu, Fraction(memory_mb, 128))
 
     def _make_common(self, directory: Path) -> None:
         try:
@@ -126,15 +139,21 @@ class Cgroup:
 
     @property
     def entrances(self) -> tuple[str, ...]:
-        """The files into which a process writes its pid to join."""
-        return tuple(str(directory / "cgroup.procs") for directory in self.directories)
+        """The files into which a process, before it has threads, writes 0 to join.
+
+        In version 1 a thread that moves itself needs not wait for a lock of the whole kernel, which takes milliseconds.
+        """
+        name = "tasks" if self.version == 1 else "cgroup.procs"
+        return tuple(str(directory / name) for directory in self.directories)
 
     def limit(self, memory_mb: int, processes: int) -> None:
         size = str(memory_mb * MB)
         if self.version == 1:
-            (self.memory / "memory.limit_in_bytes").write_text(size)
             swap = self.memory / "memory.memsw.limit_in_bytes"
-            if swap.exists():
+            if has_swap := swap.exists():
+                swap.write_text("-1")  # memory alone may never have more than both together
+            (self.memory / "memory.limit_in_bytes").write_text(size)
+            if has_swap:
                 swap.write_text(size)
         else:
             (self.memory / "memory.max").write_text(size)
@@ -157,6 +176,17 @@ class Cgroup:
             return self.memory / "memory.max_usage_in_bytes"
         peak = self.memory / "memory.peak"
         return peak if peak.exists() else self.memory / "memory.current"
+
+    def memory_bytes(self) -> int:
+        """The memory that is used now, without the cache of files."""
+        counted = ("total_rss", "total_shmem") if self.version == 1 else ("anon", "shmem")
+        found = 0
+        with contextlib.suppress(OSError, ValueError):
+            for line in (self.memory / "memory.stat").read_text().splitlines():
+                name, _, value = line.partition(" ")
+                if name in counted:
+                    found += int(value)
+        return found
 
     def oom_kills(self) -> int:
         """How many processes of the group the kernel has killed for want of memory."""

@@ -17,6 +17,9 @@ from fnrunner.sandbox.incoming import ChunkRefused, Collected, Held, OnChunk
 from fnrunner.sandbox.output import BoundedLog, Output
 from fnrunner.sandbox.sandbox import Command, Limits, Sandbox, SandboxProcess, SandboxUnavailable
 
+RUNTIME_API = "runtime-api"
+"""What an environment says first whose runtime speaks the Runtime API."""
+
 EXIT_GRACE = timedelta(seconds=1)
 CANCEL_GRACE = timedelta(seconds=2)
 """How long a handler may take to end when nobody wants its answer any more."""
@@ -58,7 +61,8 @@ class Abandoned:
 Incident = Frame | Ended | TimedOut | Abandoned
 
 
-_STREAM_ENDS = frozenset((Kind.STREAM_END, Kind.STREAM_ERROR))
+_FAILED = (Kind.STREAM_ERROR, Kind.FAULT)
+_STREAM_ENDS = frozenset((Kind.STREAM_END, Kind.STREAM_ERROR, Kind.FAULT))
 
 
 class Connection:
@@ -78,6 +82,7 @@ class Connection:
         self._waiter: asyncio.Future[Frame | TimedOut | None] | None = None
         self._incoming: Collected | Held | None = None
         self._in_stream = False
+        self._resting: asyncio.Future[None] | None = None
 
     @classmethod
     async def open(
@@ -121,6 +126,7 @@ class Connection:
             code_directory=spec.code_directory,
             runtime_directory=runtime.runtime_directory,
             interpreter=interpreter,
+            layers_directory=spec.layers_directory,
         )
         control_fd = self._control.their_fd
         # it may be ready before the sandbox has said that it runs
@@ -142,9 +148,14 @@ class Connection:
                 ),
                 output_fd=self.output.write_fd,
                 inherited_fds=(control_fd,),
+                layers_directory=spec.layers_directory,
                 directories=spec.directories,
                 programs=launch.programs,
                 script=launch.script,
+                copies=launch.copies,
+                restores=launch.restores,
+                key=spec.key,
+                image=spec.image,
             )
         )
         self._control.hand_over()
@@ -162,13 +173,27 @@ class Connection:
         return self._process.memory_peak_bytes() if self._process else 0
 
     @property
+    def memory_bytes(self) -> int:
+        return self._process.memory_bytes() if self._process else 0
+
+    @property
     def out_of_memory(self) -> bool:
         return self._process is not None and self._process.out_of_memory()
+
+    def freeze(self) -> None:
+        """Let nothing of it run until ``thaw``: only while nothing is asked of it."""
+        if self._process is not None and not self._lost:
+            self._process.freeze()
+
+    def thaw(self) -> None:
+        """Let it run again."""
+        if self._process is not None:
+            self._process.thaw()
 
     async def ready(self, within: timedelta) -> Incident:
         """Wait for READY or INIT_ERROR. Once, first of all."""
         incident = await self._answer(within.total_seconds())
-        if self._process is not None and isinstance(incident, Frame):
+        if self._process is not None and isinstance(incident, Frame) and incident.kind is Kind.READY:
             self._process.initialised()
         return incident
 
@@ -230,11 +255,23 @@ class Connection:
             self._control.send(header(Kind.CANCEL, self._sequence, 0, 0), b"")
             await asyncio.wait((answer,), timeout=CANCEL_GRACE.total_seconds())
         ended = answer.result() if answer.done() else None
-        return Abandoned(reason, clean=isinstance(ended, Frame) and ended.kind is not Kind.STREAM_ERROR)
+        return Abandoned(reason, clean=isinstance(ended, Frame) and ended.kind not in _FAILED)
+
+    @property
+    def resting(self) -> bool:
+        """Whether, after its answer, somebody in it is still at work: an extension, or the runtime itself."""
+        return self._resting is not None and not self._resting.done() and not self._lost
+
+    async def rested(self, within: timedelta) -> bool:
+        """Wait until it is at work no more, or has ended. False when that takes longer."""
+        if self._resting is not None and self.resting:
+            await asyncio.wait((self._resting,), timeout=max(0.0, within.total_seconds()))
+        return not self.resting
 
     def _begin(self, invocation: Invocation, held: Held | None) -> None:
         self._sequence += 1
         self._incoming, self._in_stream = held, False
+        self._resting = self._loop.create_future() if self.hello == RUNTIME_API else None
         self._expect()
         self._control.send(invoke_head(invocation, self._sequence), invocation.payload)
 
@@ -285,7 +322,9 @@ class Connection:
     def _on_frame(self, kind: Kind, sequence: int, payload: bytes) -> None:
         if kind is Kind.HELLO and not self.hello:
             self.hello = payload.decode("ascii", "replace")
-        elif sequence != self._sequence or self._waiter is None or self._waiter.done():
+        elif kind is Kind.RESTED and sequence == self._sequence and self._answered and self._resting is not None:
+            self._end_rest()
+        elif sequence != self._sequence or self._answered:
             raise BadFrame(f"a {kind.name} frame answers nothing that was asked")
         elif kind is Kind.CHUNK and self._in_stream and payload:
             assert self._incoming is not None
@@ -299,9 +338,17 @@ class Connection:
         else:
             self._settle(self._whole(kind, payload))
 
+    @property
+    def _answered(self) -> bool:
+        return self._waiter is None or self._waiter.done()
+
+    def _end_rest(self) -> None:
+        if self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)
+
     def _whole(self, kind: Kind, payload: bytes) -> Frame:
         """The frame that ends an answer, and the whole of it where it was collected."""
-        if isinstance(self._incoming, Held) or kind not in _STREAM_ENDS:
+        if isinstance(self._incoming, Held) or kind not in _STREAM_ENDS or kind is Kind.FAULT:
             return Frame(kind, payload)
         if kind is Kind.STREAM_ERROR:
             return Frame(Kind.ERROR, payload)
@@ -314,6 +361,7 @@ class Connection:
         if self._lost:
             return
         self._lost = True
+        self._end_rest()
         if error is not None and self._process is not None and self._process.returncode is None:
             self._process.kill()
         if self._waiter is not None:

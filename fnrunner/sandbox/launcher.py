@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FAILED = 125
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 CLONE_NEWNS = 0x00020000
+LAYERS = "/opt"
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = (
     1,
     2,
@@ -82,6 +83,8 @@ def enter_mount_namespace(plan: dict[str, Any]) -> None:
     for target in plan["read_only"]:
         by_parent.setdefault(os.path.dirname(target), []).append(os.path.basename(target))
     code = {target: os.open(source, os.O_PATH) for target, source in plan["read_only"].items()}
+    if plan["layers"]:
+        bind(plan["layers"], LAYERS, read_only=True)
     for parent, names in by_parent.items():
         add_mountpoints(parent, names, plan["stage"])
     for target, descriptor in code.items():
@@ -131,7 +134,8 @@ def main() -> None:
     except OSError:
         pass
     if plan["nice"]:
-        os.setpriority(os.PRIO_PROCESS, 0, plan["nice"])
+        # than the worker, which may be less urgent than others itself
+        os.nice(plan["nice"])
     try:
         # a function that wakes up does not push the worker or the broker off the processor: more gets done under load
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

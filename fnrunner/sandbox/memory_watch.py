@@ -34,6 +34,7 @@ class MemoryWatch:
         self._interval_s = interval.total_seconds()
         self._processes: set[Watched] = set()
         self._task: asyncio.Task[None] | None = None
+        self._kills: set[asyncio.Task[None]] = set()
 
     def add(self, process: Watched) -> None:
         """Watch it until it is removed."""
@@ -51,4 +52,7 @@ class MemoryWatch:
             over = [process for process in self._processes if not process.removed and process.observe(entries)]
             for process in over:
                 self._processes.discard(process)
-                await process.kill_tree()
+                # not waited for: one that sleeps uninterruptibly may take for ever, and the others are watched on
+                kill = asyncio.create_task(process.kill_tree())
+                self._kills.add(kill)
+                kill.add_done_callback(self._kills.discard)

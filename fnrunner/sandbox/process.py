@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
@@ -18,19 +18,34 @@ from typing import Any, Self
 from fnrunner.model.limits import MB
 from fnrunner.runtimes.runtime import Layout
 from fnrunner.sandbox import cgroups, process_tree
+from fnrunner.sandbox.attachment import HOST, Attachment
 from fnrunner.sandbox.cgroups import Cgroup, Hierarchy
 from fnrunner.sandbox.memory_watch import MemoryWatch
 from fnrunner.sandbox.ownership import MARKER, Owner
 from fnrunner.sandbox.sandbox import Command, Limits, SandboxReport, SandboxUnavailable
 from fnrunner.sandbox.started import StartedProcess, delete_tree
+from fnrunner.sandbox.temporary import TemporaryWatch
 
 LAUNCHER = Path(__file__).resolve().with_name("launcher.py")
 PR_SET_CHILD_SUBREAPER = 36
 INSIDE = Layout(task_root="/var/task", runtime_directory="/var/runtime", temporary="/tmp")  # noqa: S108 - its name inside
 DATA_SLACK = 1024 * MB
 USER_PROCESSES_FACTOR = 4
+SHARED_NETWORK = (
+    "functions share this host's network: keep what they must not reach behind a password or another address"
+)
 NICE = 5
 """A third of an ordinary process's weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where environments are made, and what this host permits them."""
+
+    root: Path
+    hierarchy: Hierarchy | None
+    cpu_limit: bool
+    attachment: Attachment
 
 
 class ProcessSandbox:
@@ -46,6 +61,7 @@ class ProcessSandbox:
         self._cpu_limit = cpu_limit
         self._owner = Owner.this_process()
         self._watch = None if cgroups else MemoryWatch()
+        self._temporaries = TemporaryWatch()
         self._misses: tuple[str, ...] = ()
         self._python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
@@ -63,9 +79,7 @@ class ProcessSandbox:
 
     def describe(self) -> SandboxReport:
         version = self._cgroups.version if self._cgroups else 0
-        gaps = [
-            "functions share this host's network: keep what they must not reach behind a password or another address"
-        ]
+        gaps = [SHARED_NETWORK]
         if not version:
             gaps.append(
                 "memory and process limits are per process, not per function: make /sys/fs/cgroup writable "
@@ -89,6 +103,11 @@ class ProcessSandbox:
             gaps=(*gaps, *self._misses),
         )
 
+    @property
+    def ground(self) -> Ground:
+        """What another sandbox beside this one may use."""
+        return Ground(self._root, self._cgroups, self._cpu_limit, HOST)
+
     def sweep(self) -> int:
         """Kill what outlived dead workers, then remove their cgroups and directories."""
         removed = 0
@@ -104,15 +123,25 @@ class ProcessSandbox:
                 removed += 1
         return removed
 
-    def layout(self, environment_id: str, *, code_directory: str, runtime_directory: str, interpreter: str) -> Layout:
+    def layout(
+        self,
+        environment_id: str,
+        *,
+        code_directory: str,
+        runtime_directory: str,
+        interpreter: str,
+        layers_directory: str = "",
+    ) -> Layout:
         temporary = str(self._directory(environment_id) / "tmp")
         # what the host has in /opt is no layer
-        none = str(self._directory(environment_id) / "opt")
+        opt = os.path.realpath(layers_directory) if layers_directory else str(self._directory(environment_id) / "opt")
         if not self._mount_namespace:
-            return Layout(os.path.realpath(code_directory), runtime_directory, temporary, none)
+            return Layout(os.path.realpath(code_directory), runtime_directory, temporary, opt)
+        if layers_directory and self._can_cover(INSIDE.opt, interpreter):
+            opt = INSIDE.opt
         if Path(interpreter).is_relative_to(INSIDE.temporary):
-            return Layout(INSIDE.task_root, INSIDE.runtime_directory, temporary, none)  # it must stay visible
-        return replace(INSIDE, opt=none)
+            return Layout(INSIDE.task_root, INSIDE.runtime_directory, temporary, opt)  # it must stay visible
+        return replace(INSIDE, opt=opt)
 
     async def start(self, command: Command) -> StartedProcess:
         if self._watch is not None:
@@ -131,6 +160,7 @@ class ProcessSandbox:
                 cgroup=group,
                 marker=self._marker(command.environment_id).encode(),
                 memory_mb=command.limits.memory_mb,
+                storage_mb=command.limits.file_mb,
                 vcpus=Fraction(command.limits.memory_mb, cgroups.VCPU_MB) if self._cpu_limit else None,
             )
         except OSError as error:
@@ -143,6 +173,7 @@ class ProcessSandbox:
             raise SandboxUnavailable(f"no process could be started: {error}. Run `fnrunner doctor`") from error
         if self._watch is not None:
             self._watch.add(process)
+        self._temporaries.add(process)
         return process
 
     def misses(self, gap: str) -> None:
@@ -151,6 +182,10 @@ class ProcessSandbox:
 
     def warm(self, runtime_directory: str, script: str) -> None:
         """Python functions will be started soon, by this script: whatever can be done beforehand may be done now."""
+
+    async def wind_down(self) -> None:
+        """``close`` in an event loop in which functions were started."""
+        self.close()
 
     def close(self) -> None:
         """Nothing runs any more, and nothing is to be started."""
@@ -201,6 +236,7 @@ class ProcessSandbox:
             "mount_namespace": self._mount_namespace,
             "read_only": read_only,
             "visible": [path for path in command.directories if Path(path).is_relative_to(INSIDE.temporary)],
+            "layers": command.layers_directory if layout.opt == INSIDE.opt else "",
             "stage": str(directory / "stage"),
             "tmp": str(directory / "tmp") if layout.temporary == INSIDE.temporary else "",
             "limits": resource_limits(command.limits, bounded_by_cgroup=group is not None),
@@ -209,6 +245,11 @@ class ProcessSandbox:
             "argv": command.argv,
             "variables": {**command.variables, MARKER: self._owner.name(command.environment_id)},
         }
+
+    def _can_cover(self, target: str, interpreter: str) -> bool:
+        """Whether something can be mounted there, and hides no program that is needed."""
+        programs = (interpreter, self._python)
+        return os.path.isdir(target) and not any(Path(program).resolve().is_relative_to(target) for program in programs)
 
     def _spawn(self, plan: Mapping[str, Any], command: Command) -> subprocess.Popen[bytes]:
         # In the caller's thread, because the kernel's parent death signal follows the thread that forked.
@@ -235,7 +276,7 @@ class ProcessSandbox:
             (directory / "stage").mkdir()
             targets = dict.fromkeys((INSIDE.task_root, INSIDE.runtime_directory), str(LAUNCHER.parent))
             plan = {"probe": True, "parent": os.getpid(), "cgroups": (), "mount_namespace": True, "read_only": targets}
-            plan |= {"visible": [], "stage": str(directory / "stage"), "tmp": str(directory / "tmp")}
+            plan |= {"visible": [], "layers": "", "stage": str(directory / "stage"), "tmp": str(directory / "tmp")}
             with memory_file(plan) as stdin:
                 tried = subprocess.run(
                     self._launcher(), stdin=stdin, capture_output=True, check=False, env=_launcher_variables()

@@ -92,3 +92,11 @@ def collect(pids: Collection[int]) -> None:
 
 def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def resident_bytes(pid: int) -> int:
+    """Of this process alone; 0 when it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except (OSError, ValueError, IndexError):
+        return 0

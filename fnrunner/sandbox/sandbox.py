@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fnrunner.model.image import Image
 from fnrunner.runtimes.runtime import Layout
 
 
@@ -37,9 +38,12 @@ class Command:
 
     ``output_fd`` becomes its stdout and stderr, ``inherited_fds`` stay open under their own numbers.
     ``directories`` on the host stay visible at their own paths, read and write.
-    ``code_directory`` and ``runtime_directory`` are on the host, and are seen where ``layout`` says. ``programs`` are
-    others that it starts, by their paths on the host. Where ``script`` is not 0, ``argv[script]`` is a Python program in the
-    runtime's directory, and a sandbox may run it in an interpreter that has been loaded already.
+    ``code_directory``, ``layers_directory`` (empty: none) and ``runtime_directory`` are on the host, and are seen where
+    ``layout`` says. ``programs`` are others that it starts, by their paths on the host.
+
+    Where ``script`` is not 0, ``argv[script]`` is a Python program in the runtime's directory, and a sandbox may run it in an
+    interpreter that has been loaded already; with ``copies`` it may keep one that has initialised, and fork others from it:
+    those with the same ``key``, and with ``restores`` the first one too. ``image`` is what it runs in, where it is one.
     """
 
     environment_id: str
@@ -51,9 +55,14 @@ class Command:
     limits: Limits
     output_fd: int
     inherited_fds: tuple[int, ...]
+    layers_directory: str = ""
     directories: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     script: int = 0
+    copies: bool = False
+    restores: bool = False
+    key: str = ""
+    image: Image | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class SandboxReport:
     """What this host gives. ``gaps`` are sentences, each with its remedy; empty means nothing is missing.
 
     ``cgroup_version`` is 0 without cgroups; ``memory``, ``tree_kill``, ``cpu`` and ``system_calls`` name the mechanism,
-    the last one empty where nothing is filtered.
+    the last one empty where nothing is filtered. ``network`` says whose network functions have.
     """
 
     name: str
@@ -73,6 +82,7 @@ class SandboxReport:
     cpu: str = "nice"
     namespaces: tuple[str, ...] = ()
     system_calls: str = ""
+    network: str = "the host's"
     gaps: tuple[str, ...] = ()
 
 
@@ -98,11 +108,20 @@ class SandboxProcess(Protocol):
     async def kill_tree(self) -> None:
         """Kill the command and every descendant, detached ones too; returns when none is left."""
 
+    def freeze(self) -> None:
+        """Let nothing of the tree run until ``thaw``, or until it is asked to end or killed. Harmless when it has ended."""
+
+    def thaw(self) -> None:
+        """Let it run again. Harmless when it runs."""
+
     def initialised(self) -> None:
         """The first phase is over: from now on a limit of processor time holds, where there is one."""
 
     def memory_peak_bytes(self) -> int:
         """The most memory the tree has used so far, as well as the host can tell."""
+
+    def memory_bytes(self) -> int:
+        """The memory that the tree uses now, without what the kernel would give up; as well as the host can tell."""
 
     def out_of_memory(self) -> bool:
         """Whether something of the tree was killed because of the memory limit."""
@@ -120,7 +139,15 @@ class Sandbox(Protocol):
     def sweep(self) -> int:
         """Remove what dead workers of this host left behind: the number of things removed. Call it at worker start."""
 
-    def layout(self, environment_id: str, *, code_directory: str, runtime_directory: str, interpreter: str) -> Layout:
+    def layout(
+        self,
+        environment_id: str,
+        *,
+        code_directory: str,
+        runtime_directory: str,
+        interpreter: str,
+        layers_directory: str = "",
+    ) -> Layout:
         """Where things will appear inside; give it back in the Command."""
 
     async def start(self, command: Command) -> SandboxProcess:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fnrunner.sandbox import process_tree
 from fnrunner.sandbox.cgroups import Cgroup
+from fnrunner.sandbox.freezer import Freezer
 from fnrunner.sandbox.ownership import start_time
 from fnrunner.sandbox.process_tree import PAGE, Entry
 
@@ -32,6 +33,7 @@ class StartedProcess:
         cgroup: Cgroup | None,
         marker: bytes,
         memory_mb: int,
+        storage_mb: int,
         vcpus: Fraction | None = None,
     ) -> None:
         """``marker`` is the ``NAME=value`` that the tree carries in its environment; ``vcpus``, which needs a group with
@@ -41,7 +43,8 @@ class StartedProcess:
         self._directory = directory
         self._cgroup = cgroup
         self._marker = marker
-        self.memory_mb = memory_mb
+        self.memory_mb, self.storage_mb = memory_mb, storage_mb
+        self._freezer = Freezer(cgroup, lambda: {popen.pid})
         self._vcpus = vcpus
         self._known: dict[int, int] = {popen.pid: start_time(popen.pid) or 0}
         self._peak = 0
@@ -64,7 +67,26 @@ class StartedProcess:
     async def wait(self) -> int:
         return await asyncio.shield(self._exited)
 
+    def freeze(self) -> None:
+        if self.returncode is None:
+            self._freezer.freeze()
+
+    @property
+    def at_rest(self) -> bool:
+        return self._freezer.frozen
+
+    @property
+    def temporary(self) -> Path:
+        return self._directory / "tmp"
+
+    def pids(self) -> set[int]:
+        return self._freezer.pids() if self.returncode is None else set()
+
+    def thaw(self) -> None:
+        self._freezer.thaw()
+
     def terminate(self) -> None:
+        self.thaw()
         if self.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._popen.send_signal(signal.SIGTERM)
@@ -94,6 +116,11 @@ class StartedProcess:
                 text = os.pread(self._peak_fd, 64, 0)
                 self._peak = max(self._peak, int(text) if self._cgroup else int(text.split()[1]) * PAGE)
         return self._peak
+
+    def memory_bytes(self) -> int:
+        if self._cgroup is not None:
+            return self._cgroup.memory_bytes()
+        return process_tree.resident_bytes(self.pid)
 
     def out_of_memory(self) -> bool:
         return self._over_limit or (self._cgroup is not None and self._cgroup.oom_kills() > 0)

@@ -17,10 +17,11 @@ from typing import Generic, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, StatementError
 
 from fnrunner.store.errors import StoreDoubtful, StoreError
 from fnrunner.store.faults import DATABASE_ERRORS, translate
+from fnrunner.store.sealing import CannotOpen
 
 T = TypeVar("T")
 
@@ -60,6 +61,15 @@ class Attempt(Generic[T]):
                     return self._doubt.result
                 self._doubt = None
                 return self._transact(connection)
+        except StatementError as error:
+            if isinstance(error.orig, CannotOpen):
+                raise error.orig from error
+            if not isinstance(error, DATABASE_ERRORS):
+                raise
+            fault = translate(error)
+            if self._doubt is not None:
+                raise StoreDoubtful(transient=fault.transient, lost=fault.lost) from error
+            raise fault from error
         except DATABASE_ERRORS as error:
             fault = translate(error)
             if self._doubt is not None:

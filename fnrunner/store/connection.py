@@ -38,6 +38,10 @@ class Lane:
         self._engine = open_engine(url, purpose, connections=threads, echo=echo)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"store-{purpose}")
 
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
     async def run(self, attempt: Attempt[T]) -> T:
         """Wait for a thread, then run. When the caller is cancelled, what has begun is finished all the same."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, attempt.run, self._engine)

@@ -20,11 +20,12 @@ from sqlalchemy import Connection, Table, delete
 from sqlalchemy.dialects import sqlite
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from fnrunner.store import migration
+from fnrunner.store import migration, sealing
 from fnrunner.store.attempt import Attempt
-from fnrunner.store.connection import Lane, make_private_file, parse_url
+from fnrunner.store.connection import Lane, make_private_file, open_engine, parse_url
 from fnrunner.store.errors import StoreClosed, StoreError
 from fnrunner.store.schema import write_mark
+from fnrunner.store.sealing import Sealer
 
 T = TypeVar("T")
 
@@ -82,6 +83,24 @@ class Store:
         self._reader = self._writer = None
         for lane in lanes:
             await asyncio.to_thread(lane.close)
+
+    def seal_with(self, sealer: Sealer) -> None:
+        """Seal functions' environments from now on. Raises StoreClosed."""
+        for lane in (self._reader, self._writer):
+            if lane is None:
+                raise StoreClosed
+            sealing.use(lane.engine, sealer)
+
+    def read_blocking(self, work: Callable[[Connection], T]) -> T:
+        """As ``read``, at once and on a connection of its own: for what a transaction of this store waits for.
+
+        Raises what ``work`` raises, and the errors of ``read``.
+        """
+        engine = open_engine(self._url, "read", connections=1, echo=self._echo)
+        try:
+            return Attempt(work).run(engine)
+        finally:
+            engine.dispose()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What ``work`` returns, run on a reader thread in a read-only transaction; may be run again after a fault.

@@ -14,7 +14,7 @@ from fnrunner.store.errors import StoreTooNew
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0010"
 """The newest revision of this release."""
 
 _ADVISORY_LOCK = 0x666E72756E6E6572

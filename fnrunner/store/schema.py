@@ -17,6 +17,8 @@ from sqlalchemy import (
     text,
 )
 
+from fnrunner.store.sealing import SealedDocument, SealedRecord
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -34,7 +36,7 @@ function = Table(
     Column("version", String(64), primary_key=True),
     Column("revision_id", String(36), nullable=False),
     Column("digest", String(64), nullable=False),
-    Column("document", Text, nullable=False),
+    Column("document", SealedDocument, nullable=False),
     comment="document: the Function as JSON; revision_id guards concurrent updates",
 )
 
@@ -89,6 +91,79 @@ trigger = Table(
     Column("function", String(64), nullable=False, index=True),
     Column("document", Text, nullable=False),
     comment="kind: mapping, url, schedule, subscription, route; document: the value as JSON",
+)
+
+layer = Table(
+    "layer",
+    metadata,
+    Column("name", String(140), primary_key=True),
+    Column("number", Integer, nullable=False),
+    comment="the last version number given, never to be given again, even when no version is left",
+)
+
+layer_version = Table(
+    "layer_version",
+    metadata,
+    Column("layer", String(140), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+policy = Table(
+    "policy",
+    metadata,
+    Column("kind", String(8), primary_key=True),
+    Column("name", String(140), primary_key=True),
+    Column("qualifier", String(128), primary_key=True),
+    Column("revision_id", String(36), nullable=False),
+    Column("document", Text, nullable=False),
+    comment="kind: function, layer; qualifier: empty for the function itself, else its version or alias, or the layer's "
+    "version; document: the policy as JSON, in IAM's language",
+)
+
+function_setting = Table(
+    "function_setting",
+    metadata,
+    Column("function", String(64), primary_key=True),
+    Column("name", String(32), primary_key=True),
+    Column("value", String(255), nullable=False),
+    comment="what belongs to a function and to none of its versions; name: code-signing (an ARN), recursion",
+)
+
+code_signing_config = Table(
+    "code_signing_config",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
+signing_profile = Table(
+    "signing_profile",
+    metadata,
+    Column("arn", String(255), primary_key=True),
+    Column("document", Text, nullable=False),
+    comment="who may sign code: the public key of each version of a signing profile",
+)
+
+resource_tag = Table(
+    "resource_tag",
+    metadata,
+    Column("resource", String(255), primary_key=True),
+    Column("document", Text, nullable=False),
+    comment="tags of what is no function; resource: the end of its ARN, such as event-source-mapping:UUID",
+)
+
+stack = Table(
+    "stack",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("holder", String(255), nullable=False),
+    Column("held_until_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("document", SealedRecord, nullable=False),
+    comment="what has been deployed as one; document: the deployer's, as JSON; holder: who may write it until held_until_ms",
 )
 
 broker_queue = Table(
@@ -158,6 +233,8 @@ attempt = Table(
     Column("max_memory_mb", Integer, nullable=False),
     Column("init_ms", Float),
     Column("cold_reason", String(16), nullable=False),
+    Column("imports", Text, nullable=False, server_default=""),
+    Column("runtime_version", String(64), nullable=False, server_default=""),
     Column("log_stream", String(128), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("worker", String(128), nullable=False),
@@ -293,4 +370,98 @@ write_mark = Table(
     Column("attempt", String(32), nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     comment="the last transaction that each writer committed; of use as long as the writer lives",
+)
+
+iam_identity = Table(
+    "iam_identity",
+    metadata,
+    Column("kind", String(8), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("document", Text, nullable=False),
+    comment="kind: user, role",
+)
+
+iam_policy = Table(
+    "iam_policy",
+    metadata,
+    Column("arn", String(2048), primary_key=True),
+    Column("document", Text, nullable=False),
+    comment="policies that this account manages, with their versions",
+)
+
+iam_inline_policy = Table(
+    "iam_inline_policy",
+    metadata,
+    Column("kind", String(8), primary_key=True),
+    Column("owner", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("document", Text, nullable=False),
+    comment="owner: the user or role whose policy it is",
+)
+
+iam_attachment = Table(
+    "iam_attachment",
+    metadata,
+    Column("kind", String(8), primary_key=True),
+    Column("owner", String(64), primary_key=True),
+    Column("arn", String(2048), primary_key=True),
+    comment="which managed policies users and roles have",
+)
+
+iam_change = Table(
+    "iam_change",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("counter", BigInteger, nullable=False),
+    comment="one row; counts changes, so that other processes see that there are some",
+)
+
+iam_access_key = Table(
+    "iam_access_key",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("owner", String(64), nullable=False, index=True),
+    Column("active", Integer, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    comment="secret: encrypted",
+)
+
+iam_session = Table(
+    "iam_session",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False, index=True),
+    comment="temporary credentials; document: whose they are; secret: encrypted, with the session's token",
+)
+
+encryption_key = Table(
+    "encryption_key",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("alias", String(256), nullable=False),
+    Column("document", Text, nullable=False),
+    UniqueConstraint("alias"),
+    comment="document: its state, and each of its versions, wrapped by the master key",
+)
+
+control_call = Table(
+    "control_call",
+    metadata,
+    Column("id", _id, primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+    Column("request_id", String(64), nullable=False, index=True),
+    Column("principal", String(2048), nullable=False),
+    Column("access_key", String(128), nullable=False),
+    Column("service", String(32), nullable=False),
+    Column("operation", String(128), nullable=False),
+    Column("resource", String(2048), nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("source_ip", String(64), nullable=False),
+    Column("user_agent", String(512), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("error_code", String(128), nullable=False),
+    comment="who changed or asked what, and what came of it; rows are only added, and go when they are too old",
 )

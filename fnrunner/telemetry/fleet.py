@@ -21,7 +21,9 @@ MOST = 1_000
 @dataclass(frozen=True, slots=True)
 class Seen:
     """One process. ``running`` and ``events`` are counts by function, ``problems`` JSON objects with code, part, message and
-    remedy. Times are epoch milliseconds."""
+    remedy. ``runtimes`` of a worker are those that functions can ask for, and what each is run by: itself, or what stands in.
+    Times are epoch milliseconds.
+    """
 
     id: str
     roles: tuple[str, ...]
@@ -36,6 +38,7 @@ class Seen:
     running: Mapping[str, int] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Mapping[str, str], ...] = ()
+    runtimes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -66,4 +69,5 @@ def _seen(row: Mapping[str, Any], silent_ms: int) -> Seen:
         running=told.get("running", {}),
         events=told.get("events", {}),
         problems=tuple(told.get("problems", ())),
+        runtimes=told.get("runtimes", {}),
     )

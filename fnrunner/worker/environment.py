@@ -15,7 +15,6 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
@@ -35,11 +34,12 @@ from fnrunner.model.invocation import (
 )
 from fnrunner.runtimes.frames import Kind
 from fnrunner.runtimes.runtime import Runtime, RuntimesError
-from fnrunner.sandbox.connection import Abandoned, Connection, Ended, Frame, Incident, TimedOut
+from fnrunner.sandbox.connection import RUNTIME_API, Abandoned, Connection, Ended, Frame, Incident, TimedOut
 from fnrunner.sandbox.incoming import OnChunk
 from fnrunner.sandbox.output import BoundedLog, OnLog
 from fnrunner.sandbox.sandbox import Sandbox, SandboxError, SandboxUnavailable
-from fnrunner.worker import failure, log_lines
+from fnrunner.worker import failure, log_lines, wear
+from fnrunner.worker.imports import noted
 
 
 class EnvironmentState(Enum):
@@ -51,10 +51,10 @@ class EnvironmentState(Enum):
     GONE = "Gone"
 
 
-RUNTIME_API = "runtime-api"
-"""What an environment says first whose runtime speaks the Runtime API."""
-
 EXTENSIONS_GRACE = timedelta(seconds=2.3)
+
+FREEZE_AFTER = timedelta(milliseconds=100)
+"""So long nothing must follow an invocation."""
 
 S = EnvironmentState
 TRANSITIONS = MappingProxyType(
@@ -97,8 +97,11 @@ class Environment:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         init_timeout: timedelta = limits.INIT_TIMEOUT,
+        freeze_after: timedelta | None = None,
     ) -> None:
-        """``cold_reason`` as in :class:`~fnrunner.model.invocation.Report`."""
+        """``cold_reason`` as in :class:`~fnrunner.model.invocation.Report`. Once it has been idle for ``freeze_after``
+        nothing in it runs until its next invocation; None never freezes it.
+        """
         self.spec = spec
         self.environment_id = uuid4().hex
         self.log_stream = f"{now():%Y/%m/%d}/[{spec.version}]{self.environment_id}"
@@ -111,12 +114,18 @@ class Environment:
         self._now = now
         self._init_timeout = init_timeout
         self._state = S.STARTING
-        self._made = self._idle_since = clock()
+        self._made = self._idle_since = self._rest_until = clock()
         self._log = BoundedLog()
         self._connection: Connection | None = None
         self._init_ms: float | None = None
+        self._imports = ""
         self._init_incident: Incident | None = None
         self._version = ""
+        self._freeze_after_s = None if freeze_after is None else freeze_after.total_seconds()
+        self._freezing: asyncio.TimerHandle | None = None
+        self._frozen = False
+        self._grown = 0
+        self._in_rest = False
         self._ending: asyncio.Task[None] | None = None
 
     @property
@@ -135,6 +144,11 @@ class Environment:
     def initialised(self) -> bool:
         """False while it has not started, and when its initialisation failed: the first invocation would say so."""
         return self._state not in (S.STARTING, S.INITIALISING) and self._init_incident is None
+
+    @property
+    def outgrown(self) -> bool:
+        """It keeps so much memory that it should be replaced before it has none left: see :mod:`~fnrunner.worker.wear`."""
+        return self._grown >= wear.GROWN_TIMES
 
     @property
     def idle_since(self) -> float:
@@ -169,7 +183,7 @@ class Environment:
             await self._note_failed_init(incident)
         elif self.spec.initialization_type == PROVISIONED:
             # nobody waited for it: the first invocation is as warm as the next
-            self._init_ms, self._cold_reason = None, ""
+            self._init_ms, self._cold_reason, self._imports = None, "", ""
         if self._state is not S.INITIALISING:
             raise SandboxUnavailable("the environment was stopped while it initialised")
         self._become_idle()
@@ -190,13 +204,19 @@ class Environment:
         not returned the function is held back, and its timeout runs. Without it such an answer is collected.
         When ``gone`` is set, or ``on_chunk`` raises ChunkRefused, the handler is told to end; one that does not is killed.
 
+        Afterwards it is IDLE or gone, or BUSY as long as it is ``resting``; whoever invokes it then waits for that.
+
         Raises: InvalidTransition when it is not this environment's turn, and what else ``on_chunk`` raises.
         """
+        if self.resting:
+            await self.rest()
         if self._state in (S.STOPPING, S.GONE):
             return Answer(SystemFault("Sandbox.Failure", "The environment ended before the invocation began"))
         self._enter(S.BUSY)
         self.invocations += 1
+        self._thaw()
         started = self._clock()
+        self._rest_until = started + self.spec.timeout.total_seconds()
         try:
             incident = await self._run(invocation, on_log, on_chunk, gone)
             duration_ms = (self._clock() - started) * 1000
@@ -208,6 +228,27 @@ class Environment:
             await self._end()
             raise
         return await self._answer(outcome, duration_ms, on_log)
+
+    @property
+    def resting(self) -> bool:
+        """Whether the invocation is answered, and an extension or the runtime is still at work with it."""
+        return self._state is S.BUSY and self._in_rest
+
+    async def rest(self) -> None:
+        """While it is ``resting``: wait until it is IDLE. It is ended when that takes longer than the function's timeout.
+
+        Source: Lambda, the invoke phase: the timeout is for function and extensions together.
+        """
+        connection = self._connection
+        if not self.resting or connection is None:
+            return
+        rested = await connection.rested(timedelta(seconds=self._rest_until - self._clock()))
+        # somebody else may have waited too, or stopped it
+        in_rest, self._in_rest = self.resting, False
+        if in_rest and rested and not connection.lost:
+            self._become_idle()
+        elif in_rest:
+            await self._end(EXTENSIONS_GRACE if not connection.lost else timedelta(0))
 
     async def stop(self, grace: timedelta = timedelta(0)) -> None:
         """End it: the process may take ``grace`` to react to SIGTERM. What runs in it is lost. Idempotent."""
@@ -225,8 +266,13 @@ class Environment:
             log=self._log,
             on_idle_end=self._ended_alone,
         )
+        if self._ending is not None:
+            # whoever stopped it saw nothing to end
+            await connection.destroy()
+            raise SandboxUnavailable("the environment was stopped while it started")
         incident = await connection.ready(within)
         self._version = connection.hello
+        self._imports = noted(incident.payload) if isinstance(incident, Frame) and _is_ready(incident) else ""
         if isinstance(incident, Ended) and not connection.hello and self._state is not S.STOPPING:
             connection.output.end()
             said = self._log.take()[0].decode("utf-8", "replace").strip()[-500:]
@@ -276,7 +322,7 @@ class Environment:
         await self._end(self._grace_after(incident))
         match incident:
             case Frame(Kind.INIT_ERROR, payload):
-                return replace(failure.raised(payload), environment_lost=True)
+                return failure.broken(payload)
             case TimedOut():
                 self._platform_line(log_lines.timed_out(self._now(), invocation.request_id, self.spec.timeout))
                 return failure.timed_out(invocation.request_id, self.spec.timeout)
@@ -315,6 +361,7 @@ class Environment:
         connection = self._connection
         if connection is not None:
             peak_bytes = connection.memory_peak_bytes
+            self._weigh(connection, peak_bytes)
             logs, dropped = connection.output.take()
             if connection.lost:
                 await self._end()
@@ -324,9 +371,12 @@ class Environment:
             if logs and on_log is not None:
                 on_log(logs)
         if self._state is S.BUSY:
-            self._become_idle()
+            self._in_rest = connection is not None and connection.resting
+            if not self._in_rest:
+                self._become_idle()
         init_ms, self._init_ms = self._init_ms, None
         cold_reason, self._cold_reason = self._cold_reason, ""
+        imports, self._imports = self._imports, ""
         report = Report(
             duration_ms=duration_ms,
             billed_ms=math.ceil(duration_ms + (init_ms or 0.0)),
@@ -334,10 +384,18 @@ class Environment:
             max_memory_mb=min(self.spec.memory_mb, -(-peak_bytes // limits.MB)),
             init_ms=init_ms,
             cold_reason=cold_reason,
+            imports=imports,
+            runtime_version="" if init_ms is None else self.runtime_version,
             log_stream=self.log_stream,
             environment_id=self.environment_id,
         )
         return Answer(outcome, report, logs, dropped)
+
+    def _weigh(self, connection: Connection, peak_bytes: int) -> None:
+        limit = self.spec.memory_mb * limits.MB
+        # what it uses now is asked only where it has ever been too much
+        used = connection.memory_bytes if peak_bytes >= wear.GROWN_SHARE * limit else 0
+        self._grown = wear.grown(self._grown, used=used, limit=limit)
 
     def _platform_line(self, text: str) -> None:
         if self._connection is not None:
@@ -351,8 +409,30 @@ class Environment:
     def _become_idle(self) -> None:
         self._enter(S.IDLE)
         self._idle_since = self._clock()
+        self._freeze_later()
         if self._connection is not None and self._connection.lost:
             self._ended_alone()
+
+    def _freeze_later(self) -> None:
+        """One timer is on its way, however often it is used meanwhile: who is busy pays nothing for being frozen."""
+        if self._freeze_after_s is not None and self._freezing is None:
+            wait_s = self._idle_since + self._freeze_after_s - self._clock()
+            self._freezing = asyncio.get_running_loop().call_later(max(0.0, wait_s), self._freeze)
+
+    def _freeze(self) -> None:
+        self._freezing = None
+        if self._state is not S.IDLE or self._connection is None or self._freeze_after_s is None:
+            return
+        if self._clock() < self._idle_since + self._freeze_after_s:
+            self._freeze_later()
+            return
+        self._frozen = True
+        self._connection.freeze()
+
+    def _thaw(self) -> None:
+        if self._frozen and self._connection is not None:
+            self._frozen = False
+            self._connection.thaw()
 
     def _ended_alone(self) -> None:
         """The process ended, or misbehaved, and nobody had asked it anything."""
@@ -362,6 +442,9 @@ class Environment:
     def _begin_ending(self, grace: timedelta) -> asyncio.Task[None]:
         if self._ending is None:
             self._enter(S.STOPPING)
+            if self._freezing is not None:
+                self._freezing.cancel()
+                self._freezing = None
             self._ending = asyncio.create_task(self._destroy(grace))
         return self._ending
 

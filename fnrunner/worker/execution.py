@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
@@ -36,6 +37,8 @@ class Execution:
     lease: Lease | None = None
     answer: Answer | None = None
     decision: Decision | None = None
+    rest: asyncio.Task[None] | None = None
+    """Its environment is answered and not free yet: until this has ended."""
 
     @property
     def version(self) -> str:

@@ -19,7 +19,7 @@ from broker.broker import Delivery
 from broker.envelope import Envelope, decode
 from broker.errors import BrokerError, DeliveryLost, EnvelopeError, EnvelopeMalformed, EnvelopeTooNew
 from fnrunner.catalogue import Catalogue
-from fnrunner.concurrency.permits import ConcurrencyGate, Patience
+from fnrunner.concurrency.permits import ConcurrencyGate, Lease, Patience
 from fnrunner.delivery import retry
 from fnrunner.delivery.ledger import Ledger
 from fnrunner.model import limits
@@ -99,6 +99,7 @@ class Executor:
         self._now_ms = now_ms
         self._turn = AloneGate()
         self._in_flight = InFlight()
+        self._releasing: set[asyncio.Task[None]] = set()
 
     async def execute(self, delivery: Delivery, kind: Kind) -> None:
         """Take one delivery from arrival to settlement. Raises nothing but cancellation, which leaves it unsettled."""
@@ -315,10 +316,18 @@ class Executor:
         lease = execution.lease
         assert lease is not None
         running = self._invoker.run(execution, self._settlement.stream(execution))
+        rest = None
         try:
-            return await (running if lease.lost is None else _unless(lease.lost, running))
+            ran = await (running if lease.lost is None else _unless(lease.lost, running))
+            rest = ran.rest
+            return ran
         finally:
-            await lease.release()
+            if rest is None or rest.done():
+                await lease.release()
+            else:
+                # extensions at work occupy the environment, and delay no answer
+                self._releasing.add(task := asyncio.create_task(_release_after(rest, lease)))
+                task.add_done_callback(self._releasing.discard)
 
     def _classify(self, execution: Execution) -> Execution:
         """What follows, decided purely."""
@@ -352,6 +361,12 @@ class Executor:
         self._in_flight.remember(execution.envelope)
         for delivery in self._in_flight.deliveries(execution.envelope):
             await self._settlement.acknowledge(delivery)
+
+
+async def _release_after(rest: asyncio.Task[None], lease: Lease) -> None:
+    await asyncio.wait((rest,))
+    with contextlib.suppress(BrokerError):
+        await lease.release()
 
 
 async def _unless(lost: asyncio.Event, running: Coroutine[None, None, Execution]) -> Execution:

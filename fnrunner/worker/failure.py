@@ -69,15 +69,10 @@ def timed_out(request_id: str, timeout: timedelta) -> FunctionError:
     return FunctionError(TIMED_OUT, message, error_payload(TIMED_OUT, message), environment_lost=True)
 
 
-_LOST = (EXITED, TRUNCATED)
-_LOST_PREFIX = "Extension."
-"""Errors after which an environment is not used again. Source: Lambda's runtime interface emulator, fatal errors."""
-
-
 def raised(payload: bytes) -> FunctionError:
     """The error JSON that the bootstrap made, read for its type and message, both as texts that can be sent on.
 
-    An environment whose runtime ended, broke off its answer, or lost an extension is lost.
+    Its type is whatever the function calls its error, and says nothing of the environment.
 
     >>> raised(rb'{"errorType": "E", "errorMessage": "half of a pair: \\ud800"}').message
     'half of a pair: ?'
@@ -87,8 +82,15 @@ def raised(payload: bytes) -> FunctionError:
         kind, message = str(error["errorType"]), str(error["errorMessage"])
     except (ValueError, TypeError, KeyError, RecursionError):
         kind, message = "Function.Unknown", "The function answered an error that is not error JSON"
-    lost = kind in _LOST or kind.startswith(_LOST_PREFIX)
-    return FunctionError(storable(kind, MAX_TYPE_CHARS), storable(message, len(message)), payload, lost)
+    return FunctionError(storable(kind, MAX_TYPE_CHARS), storable(message, len(message)), payload)
+
+
+def broken(payload: bytes) -> FunctionError:
+    """The platform's own error JSON: the runtime broke off its answer, or an extension failed.
+
+    Source: Lambda's runtime interface emulator, fatal errors.
+    """
+    return replace(raised(payload), environment_lost=True)
 
 
 def too_large(_: bytes) -> FunctionError:
@@ -107,6 +109,7 @@ KINDS: Mapping[Kind, Callable[[bytes], Succeeded | FunctionError]] = MappingProx
         Kind.TOO_LARGE: too_large,
         Kind.STREAM_END: Succeeded,
         Kind.STREAM_ERROR: raised,
+        Kind.FAULT: broken,
     }
 )
-"""The answers after which the environment goes on."""
+"""The answers that are a frame. After a FAULT the environment is lost."""

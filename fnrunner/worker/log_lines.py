@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from fnrunner.model.invocation import Answer, EnvironmentSpec, FunctionError, Outcome, Report
@@ -34,7 +35,7 @@ def timestamp(moment: datetime) -> str:
 def status_of(outcome: Outcome) -> str:
     """``success``, ``error`` (the function's or the platform's) or ``timeout``."""
     if isinstance(outcome, FunctionError):
-        return "timeout" if outcome.error_type == TIMED_OUT else "error"
+        return "timeout" if outcome.environment_lost and outcome.error_type == TIMED_OUT else "error"
     return "success"
 
 
@@ -46,6 +47,16 @@ def _lost(outcome: Outcome | None) -> FunctionError | None:
 def init_report(init_ms: float, status: str) -> str:
     """Only for an initialisation that ended badly; ``status`` is ``timeout`` or ``error``."""
     return f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: init\tStatus: {status}\n"
+
+
+def init_start(runtime_version: str, region: str) -> str:
+    """On a cold start, before everything else.
+
+    >>> init_start("python:3.13.v2", "us-east-1").split("\\t")[0]
+    'INIT_START Runtime Version: python:3.13.v2'
+    """
+    arn = f"arn:aws:lambda:{region}::runtime:{sha256(runtime_version.encode()).hexdigest()}"
+    return f"INIT_START Runtime Version: {runtime_version}\tRuntime Version ARN: {arn}\n"
 
 
 def start(request_id: str, version: str) -> str:
@@ -107,6 +118,17 @@ def init_report_json(moment: datetime, init_ms: float, status: str) -> str:
     return _line(moment, "platform.initReport", record)
 
 
+def init_start_json(moment: datetime, runtime_version: str, spec: EnvironmentSpec) -> str:
+    record = {
+        "initializationType": spec.initialization_type,
+        "phase": "init",
+        "runtimeVersion": runtime_version,
+        "functionName": spec.function,
+        "functionVersion": spec.version,
+    }
+    return _line(moment, "platform.initStart", record)
+
+
 def start_json(moment: datetime, request_id: str, version: str) -> str:
     return _line(moment, "platform.start", {"requestId": request_id, "version": version})
 
@@ -136,7 +158,7 @@ def report_json(moment: datetime, request_id: str, figures: Report, outcome: Out
 def whole(
     request_id: str, version: str, answer: Answer, spec: EnvironmentSpec, moment: datetime | None = None
 ) -> bytes:
-    """The log of one invocation from START to REPORT, in the function's log format.
+    """The log of one invocation from START to REPORT, on a cold start from INIT_START, in the function's log format.
 
     ``moment`` is when it ended, now by default; only JSON lines show it.
     """
@@ -145,9 +167,14 @@ def whole(
         ended = moment or datetime.now(UTC)
         started = ended - timedelta(milliseconds=figures.duration_ms)
         before = start_json(started, request_id, version)
+        if figures.runtime_version:
+            begun = started - timedelta(milliseconds=figures.init_ms or 0.0)
+            before = init_start_json(begun, figures.runtime_version, spec) + before
         after = report_json(ended, request_id, figures, outcome)
     else:
         before = start(request_id, version)
+        if figures.runtime_version:
+            before = init_start(figures.runtime_version, spec.region) + before
         after = end(request_id) + report(request_id, figures, outcome)
     logs = answer.logs + b"\n" if answer.logs and not answer.logs.endswith(b"\n") else answer.logs
     return before.encode() + logs + after.encode()

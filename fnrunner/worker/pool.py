@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
 from fnrunner.model import limits
 from fnrunner.model.invocation import PROVISIONED, EnvironmentSpec
-from fnrunner.worker import assignment
+from fnrunner.worker import assignment, wear
 from fnrunner.worker.environment import EXTENSIONS_GRACE, Environment, EnvironmentState
 from fnrunner.worker.starting import ScalingLimited, StartLine
 
@@ -25,6 +25,10 @@ MakeEnvironment = Callable[[EnvironmentSpec, str], Environment]
 
 Versioned = tuple[str, str]
 """A function's name and one of its versions: each version has a current key, and environments, of its own."""
+
+SHORT_REST_S = 0.1
+"""A runtime that speaks the Runtime API asks for its next invocation a moment after its answer. To wait for that is quicker
+than to start another environment."""
 
 LIVING = (EnvironmentState.IDLE, EnvironmentState.BUSY)
 
@@ -53,12 +57,14 @@ class Pool:
         idle_timeout: timedelta,
         monotonic: Callable[[], float],
         line: StartLine | None = None,
-        on_closed: Callable[[], None] = lambda: None,
+        most_age: timedelta = wear.MOST_AGE,
+        on_closed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``line`` says who may start an environment on demand; without one, everybody may. ``on_closed`` is called when
-        the last environment has ended.
+        """``line`` says who may start an environment on demand; without one, everybody may. What is older than
+        ``most_age`` is replaced. ``on_closed`` is called when the last environment has ended.
         """
         self._on_closed = on_closed
+        self._most_age = most_age
         self._make = make
         self._line = line
         self._capacity = capacity
@@ -72,6 +78,8 @@ class Pool:
         self._preparing = 0
         self._busy: dict[str, Environment] = {}
         self._busy_by_version: Counter[Versioned] = Counter()
+        self._resting: dict[str, dict[asyncio.Task[None], None]] = {}
+        """By key: those that have answered and are not free yet. They are busy."""
         self._current_key: dict[Versioned, str] = {}
         self._lost: dict[Versioned, str] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -84,7 +92,11 @@ class Pool:
         """
         versioned = spec.function, spec.version
         self._current_key[versioned] = spec.key
-        if (ready := (self._ready(spec.key, kept=True) if kept else None) or self._ready(spec.key)) is not None:
+        ready = self._any_ready(spec.key, kept)
+        if ready is None and spec.key in self._resting:
+            await asyncio.wait(self._resting[spec.key], timeout=SHORT_REST_S, return_when=asyncio.FIRST_COMPLETED)
+            ready = self._any_ready(spec.key, kept)
+        if ready is not None:
             self._occupy(ready, versioned)
             return ready
         if self._line is not None and not self._line.take(spec.function):
@@ -147,11 +159,34 @@ class Pool:
             if identity in self._idle:
                 self._dismiss(self._leave_idle(identity)[0])
 
-    def give_back(self, environment: Environment) -> None:
-        """Keep it for the next invocation, unless it is gone, outdated, or the pool is closing."""
+    def give_back(self, environment: Environment) -> asyncio.Task[None] | None:
+        """Keep it for the next invocation, unless it is gone, outdated, or the pool is closing.
+
+        Where an extension is still at work in it, it is in use until the task that is returned has ended.
+        """
         versioned = environment.spec.function, environment.spec.version
-        self._vacate(environment, versioned)
-        self._keep(environment, versioned)
+        if not environment.resting:
+            self._vacate(environment, versioned)
+            self._keep(environment, versioned)
+            return None
+        task = asyncio.create_task(self._rest(environment, versioned))
+        self._resting.setdefault(environment.key, {})[task] = None
+        task.add_done_callback(lambda done: self._rested(environment.key, done))
+        return task
+
+    async def _rest(self, environment: Environment, versioned: Versioned) -> None:
+        try:
+            await environment.rest()
+        except Exception:
+            log.exception("an environment of %s did not come to rest", environment.spec.function)
+        finally:
+            self._vacate(environment, versioned)
+            self._keep(environment, versioned)
+
+    def _rested(self, key: str, done: asyncio.Task[None]) -> None:
+        self._resting[key].pop(done)
+        if not self._resting[key]:
+            del self._resting[key]
 
     def _keep(self, environment: Environment, versioned: Versioned) -> None:
         if environment.state is not EnvironmentState.IDLE:
@@ -159,6 +194,9 @@ class Pool:
                 self._lost[versioned] = "crashed"
             self._dismiss(environment)
         elif self._closed or self._current_key.get(versioned) != environment.key:
+            self._dismiss(environment)
+        elif self._is_spent(environment):
+            self._lost[versioned] = "recycled"
             self._dismiss(environment)
         else:
             identity = environment.environment_id
@@ -169,12 +207,16 @@ class Pool:
             if self._line is not None and not kept:
                 self._line.freed(environment.spec.function)
 
+    def _is_spent(self, environment: Environment) -> bool:
+        return environment.outgrown or environment.age > self._most_age
+
     def reap(self) -> None:
-        """Stop what has been unused too long, and what died while idle."""
+        """Stop what has been unused too long, has become too old, or died while idle."""
         seats = [seat for _, seat in self._idle.values()]
         overdue = set(assignment.expired(seats, now=self._monotonic(), idle_timeout_s=self._idle_timeout_s))
         dead = {i for i, (environment, _) in self._idle.items() if environment.state is not EnvironmentState.IDLE}
-        for identity in overdue | dead:
+        spent = {i for i, (environment, _) in self._idle.items() if self._is_spent(environment)}
+        for identity in overdue | dead | spent:
             environment, seat = self._leave_idle(identity)
             self._lost[seat.versioned] = "crashed" if identity in dead else "recycled"
             self._dismiss(environment)
@@ -200,6 +242,9 @@ class Pool:
         for identity in identities:
             self._dismiss(self._leave_idle(identity)[0])
         return len(identities)
+
+    def _any_ready(self, key: str, kept: bool) -> Environment | None:
+        return (self._ready(key, kept=True) if kept else None) or self._ready(key)
 
     def _ready(self, key: str, *, kept: bool = False) -> Environment | None:
         """The usual case: the most recently used one of this key. Those that died meanwhile are taken away."""
@@ -247,14 +292,19 @@ class Pool:
             self._dismiss(environment)
         self._idle.clear()
         self._by_key.clear()
-        if self._stopping:
-            await asyncio.gather(*self._stopping, return_exceptions=True)
-        self._on_closed()
+        resting = [task for same in self._resting.values() for task in same]
+        if self._stopping or resting:
+            await asyncio.gather(*self._stopping, *resting, return_exceptions=True)
+        if self._on_closed is not None:
+            await self._on_closed()
 
     def code_directories(self) -> set[str]:
-        """Where the code of every living environment lies."""
+        """Where the code and the layers of every living environment lie."""
         idle = (environment for environment, _ in self._idle.values())
-        return {environment.spec.code_directory for environment in (*idle, *self._busy.values())}
+        specs = [environment.spec for environment in (*idle, *self._busy.values())]
+        return {spec.code_directory for spec in specs} | {
+            spec.layers_directory for spec in specs if spec.layers_directory
+        }
 
     def busy(self) -> dict[str, int]:
         """How many environments of each function run now."""

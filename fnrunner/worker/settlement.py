@@ -154,6 +154,8 @@ class Settlement:
             max_memory_mb=report.max_memory_mb,
             init_ms=report.init_ms,
             cold_reason=report.cold_reason,
+            imports=report.imports,
+            runtime_version=report.runtime_version,
             log_stream=report.log_stream,
             digest=execution.digest,
             worker=self._worker_id,

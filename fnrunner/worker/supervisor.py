@@ -19,6 +19,7 @@ from fnrunner.telemetry.metrics import Metrics
 from fnrunner.worker.intake import Intake
 from fnrunner.worker.invoker import Specs
 from fnrunner.worker.pool import Pool
+from fnrunner.worker.precompile import Precompiler
 from fnrunner.worker.provisioner import Provisioner
 from fnrunner.worker.registry import HEARTBEAT, Registry
 from fnrunner.worker.report import Reporter
@@ -46,12 +47,15 @@ class Supervisor:
         pool: Pool,
         provisioner: Provisioner,
         specs: Specs,
+        precompiler: Precompiler,
         registry: Registry,
         reporter: Reporter,
         former: Callable[[], Coroutine[None, None, set[str]]],
         metrics: Metrics,
         drain_timeout: timedelta,
+        runtimes: Mapping[str, str],
     ) -> None:
+        """``runtimes`` are what functions can ask for here, and what each is run by."""
         self._catalogue = catalogue
         self._gate = gate
         self._intake = intake
@@ -59,11 +63,13 @@ class Supervisor:
         self._pool = pool
         self._provisioner = provisioner
         self._specs = specs
+        self._precompiler = precompiler
         self._registry = registry
         self._reporter = reporter
         self._former = former
         self._metrics = metrics
         self._drain_timeout = drain_timeout
+        self._runtimes = runtimes
         self._follower = Follower(catalogue, self._follow, "the worker")
         self._tasks: list[asyncio.Task[None]] = []
         self._keys: dict[str, str] = {}
@@ -73,6 +79,7 @@ class Supervisor:
     async def start(self) -> None:
         await self._registry.enter()
         self._provisioner.start()
+        self._precompiler.start()
         await self._follower.start()
         for name, every, work in (
             ("heartbeat", HEARTBEAT, self._beat),
@@ -91,13 +98,16 @@ class Supervisor:
             found.append(Problem("worker", why, "Run `fnrunner doctor`", Code.NOT_CONSUMING, disabling=True))
         return found
 
-    def activity(self) -> dict[str, dict[str, int]]:
-        """What is in hand now, by function: ``running`` environments, and ``events`` that are not settled."""
+    def activity(self) -> dict[str, Mapping[str, int] | Mapping[str, str]]:
+        """What is in hand now, by function: ``running`` environments, and ``events`` that are not settled. Beside it
+        ``runtimes``, as they were when it was made.
+        """
         holdings = self._intake.holdings().items()
         held = {
             holding.function: holding.held for queue, holding in holdings if queue == names.events(holding.function)
         }
-        return {"running": self._pool.busy(), "events": {name: count for name, count in held.items() if count}}
+        events = {name: count for name, count in held.items() if count}
+        return {"running": self._pool.busy(), "events": events, "runtimes": self._runtimes}
 
     async def drain(self) -> None:
         """Take no more, let what runs end, give back the rest, and say that it stopped in order. Charges no attempt."""
@@ -106,6 +116,7 @@ class Supervisor:
         self._stopped = True
         await self._follower.close()
         await self._provisioner.close()
+        await self._precompiler.close()
         await self._intake.stop()
         if not await self._intake.drained(self._drain_timeout.total_seconds()):
             given_back = await self._intake.give_back()
@@ -129,7 +140,7 @@ class Supervisor:
         untold = await self._set_caps(caps, snapshot.change)
         for function in functions:
             if self._keys.get(function.name, function.revision_id) != function.revision_id:
-                await self._renew(function.name)
+                await self.renew(function.name)
             self._keys[function.name] = function.revision_id
         for gone in set(self._keys) - names:
             del self._keys[gone]
@@ -152,8 +163,8 @@ class Supervisor:
                 untold = error
         return untold
 
-    async def _renew(self, name: str) -> None:
-        """Idle environments of the former code stop, unless what they see has not changed."""
+    async def renew(self, name: str) -> None:
+        """The function's code may be another: idle environments stop, unless what they see has not changed."""
         function = self._catalogue.lookup(name)
         if function is None:
             return

@@ -22,7 +22,7 @@ from sources.http.request import Request
 
 ANONYMOUS = "anonymous"
 _TEXT_TYPES = frozenset(("application/json", "application/xml", "application/javascript"))
-_CONNECTION_HEADERS = frozenset(
+CONNECTION_HEADERS = frozenset(
     ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect")
 )
 """They concern one connection and not the request."""
@@ -65,7 +65,7 @@ def event(request: Request, endpoint: Endpoint, *, request_id: str, now: datetim
         built["pathParameters"] = dict(endpoint.path_parameters)
     built["isBase64Encoded"] = False
     if request.body:
-        built["body"], built["isBase64Encoded"] = _body(request)
+        built["body"], built["isBase64Encoded"] = told_body(request)
     return built
 
 
@@ -84,7 +84,7 @@ def query_parameters(raw_query: str) -> dict[str, str]:
     for pair in raw_query.split("&"):
         if pair:
             name, _, value = pair.partition("=")
-            found.setdefault(_decoded(name), []).append(_decoded(value))
+            found.setdefault(decoded(name), []).append(decoded(value))
     return {name: ",".join(values) for name, values in found.items()}
 
 
@@ -100,7 +100,8 @@ def is_text(content_type: str) -> bool:
     return media_type.startswith("text/") or media_type in _TEXT_TYPES
 
 
-def _body(request: Request) -> tuple[str, bool]:
+def told_body(request: Request) -> tuple[str, bool]:
+    """The body as a text, and whether that is base64."""
     if is_text(request.header("content-type")):
         try:
             return request.body.decode(), False
@@ -117,18 +118,18 @@ def _cookies(request: Request) -> list[str]:
 def _headers(request: Request, endpoint: Endpoint) -> dict[str, str]:
     joined: dict[str, list[str]] = {}
     for name, value in request.headers:
-        if name not in _CONNECTION_HEADERS and name not in _REPLACED:
+        if name not in CONNECTION_HEADERS and name not in _REPLACED:
             joined.setdefault(name, []).append(value)
     headers = {name: ",".join(values) for name, values in joined.items()}
     if endpoint.trace_id:
         headers["x-amzn-trace-id"] = endpoint.trace_id
-    headers["x-forwarded-for"] = _forwarded_for(request)
+    headers["x-forwarded-for"] = forwarded_for(request)
     headers["x-forwarded-port"] = str(request.port)
     headers["x-forwarded-proto"] = request.scheme
     return headers
 
 
-def _forwarded_for(request: Request) -> str:
+def forwarded_for(request: Request) -> str:
     """What the client said of those before it, and then the client: only the last is known to be true."""
     hops = [hop.strip() for value in request.values("x-forwarded-for") for hop in value.split(",") if hop.strip()]
     if hops[-1:] != [request.source_ip]:
@@ -153,10 +154,16 @@ def _context(request: Request, endpoint: Endpoint, request_id: str, now: datetim
         "requestId": request_id,
         "routeKey": endpoint.route_key,
         "stage": endpoint.stage,
-        "time": f"{now.day:02d}/{_MONTHS[now.month - 1]}/{now:%Y:%H:%M:%S} +0000",
+        "time": written_time(now),
         "timeEpoch": int(now.timestamp() * 1000),
     }
 
 
-def _decoded(text: str) -> str:
+def written_time(now: datetime) -> str:
+    """``12/Mar/2020:19:03:58 +0000``; ``now`` is in UTC."""
+    return f"{now.day:02d}/{_MONTHS[now.month - 1]}/{now:%Y:%H:%M:%S} +0000"
+
+
+def decoded(text: str) -> str:
+    """A name or value of a query."""
     return unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "replace")

@@ -53,9 +53,9 @@ class Response:
 
 def of_answer(payload: bytes) -> Response:
     """What a buffered answer means. Raises InvalidAnswer."""
-    text, value = _parsed(payload)
+    text, value = parsed(payload)
     if isinstance(value, dict) and "statusCode" in value:
-        response = replace(head(value), body=_body(value))
+        response = replace(head(value), body=body_of(value))
     elif isinstance(value, str):
         response = Response(200, (("content-type", JSON),), _utf8(value))
     else:
@@ -71,10 +71,10 @@ def head(document: Mapping[str, Any], content_type: str = JSON) -> Response:
 
     Raises InvalidAnswer.
     """
-    headers = tuple(_headers(document.get("headers")))
+    headers = tuple(headers_of(document.get("headers")))
     if not any(name == "content-type" for name, _ in headers):
         headers = (("content-type", content_type), *headers)
-    return Response(_status(document.get("statusCode", 200)), headers + tuple(_cookies(document.get("cookies"))))
+    return Response(status_of(document.get("statusCode", 200)), headers + tuple(_cookies(document.get("cookies"))))
 
 
 def framed(response: Response, method: str) -> Response:
@@ -102,7 +102,8 @@ def _constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _parsed(payload: bytes) -> tuple[str, Any]:
+def parsed(payload: bytes) -> tuple[str, Any]:
+    """An answer as text and as JSON, numbers as they were written. Raises InvalidAnswer."""
     try:
         text = payload.decode()
         return text, json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_constant)
@@ -120,14 +121,16 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not isinstance(value, _Number)
 
 
-def _status(value: Any) -> int:
+def status_of(value: Any) -> int:
+    """Raises InvalidAnswer for what is no status of a response."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not re.fullmatch(r"[2-5][0-9]{2}", text, re.ASCII):
         raise InvalidAnswer(f"statusCode {str(value)[:64]!r} is not a number from 200 to 599")
     return int(text)
 
 
-def _headers(given: Any) -> Iterator[tuple[str, str]]:
+def headers_of(given: Any) -> Iterator[tuple[str, str]]:
+    """Headers as they go out, from an object of texts or nothing. Raises InvalidAnswer."""
     if given is None:
         return
     if not isinstance(given, dict):
@@ -168,7 +171,8 @@ def _value(name: str, value: str) -> str:
     return _utf8(value).decode()
 
 
-def _body(document: Mapping[str, Any]) -> bytes:
+def body_of(document: Mapping[str, Any]) -> bytes:
+    """The body of an answer that is an object. Raises InvalidAnswer."""
     body, encoded = document.get("body"), document.get("isBase64Encoded")
     if encoded is not None and not isinstance(encoded, bool):
         raise InvalidAnswer("isBase64Encoded is neither true nor false")

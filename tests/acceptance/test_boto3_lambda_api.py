@@ -72,7 +72,7 @@ def create(client: Any, function: str, **more: Any) -> Any:
 def test_getting_started(client: Any, server: ApiServer) -> None:
     created = create(client, "hello", Environment={"Variables": {"GREETING": "hi"}}, Tags={"team": "a"}, Timeout=10)
     assert created["ResponseMetadata"]["HTTPStatusCode"] == 201
-    assert (created["State"], created["Version"], created["Timeout"]) == ("Active", "$LATEST", 10)
+    assert (created["State"], created["Version"], created["Timeout"]) == ("Pending", "$LATEST", 10)
     client.get_waiter("function_exists").wait(FunctionName="hello")
     client.get_waiter("function_active_v2").wait(FunctionName="hello")
     answer = client.invoke(FunctionName="hello", Payload=b'{"name": "you"}')
@@ -273,7 +273,7 @@ def test_a_second_function_of_the_name_is_a_conflict(client: Any, name: str) -> 
             {"DeadLetterConfig": {"TargetArn": "arn:aws:kinesis:us-east-1:000000000000:stream/s"}},
             "neither an SQS queue",
         ),
-        ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}, "does not support the parameter Layers"),
+        ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}, "does not exist"),
         ({"LoggingConfig": {"LogFormat": "Text", "ApplicationLogLevel": "INFO"}}, "LogLevel is not supported"),
     ],
 )
@@ -357,7 +357,10 @@ def test_operations_of_later_releases_say_so_once(client: Any, name: str) -> Non
         "lambda", endpoint_url=client.meta.endpoint_url, region_name="us-east-1", aws_access_key_id="a",
         aws_secret_access_key="b", config=retrying,
     )  # fmt: skip
-    for operation, params in (("get_function_recursion_config", {"FunctionName": name}), ("list_layers", {})):
+    for operation, params in (
+        ("get_function_scaling_config", {"FunctionName": name, "Qualifier": "1"}),
+        ("list_capacity_providers", {}),
+    ):
         with pytest.raises(
             other.exceptions.InvalidParameterValueException, match=r"fnrunner 9\.9\.9 does not support"
         ) as caught:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -65,12 +66,19 @@ def test_the_web_api_keeps_items_in_its_table(server: Installation) -> None:
 
 
 @pytest.mark.skipif(os.environ.get("PIP_NO_INDEX") == "1", reason="the driver cannot be installed without an index")
-def test_the_web_api_keeps_items_in_postgresql(server: Installation) -> None:
+def test_the_web_api_keeps_items_in_postgresql() -> None:
     if not postgres_server.available():
         pytest.skip("PostgreSQL (apt-get install postgresql)")
-    with PostgresServer() as postgres:
-        example = Example("items-api", server)
+    with (
+        PostgresServer() as postgres,
+        TemporaryDirectory(dir="/var/tmp") as directory,
+        Installation(Path(directory)) as server,
+    ):
         database = postgres.create_database().replace("postgresql+psycopg://", "postgresql://")
+        address = urlsplit(database)
+        # the database is on this host, which functions do not reach unasked
+        server.start("dev", FNRUNNER_NETWORK_ALLOW=f"{address.hostname}:{address.port}")
+        example = Example("items-api", server)
         runtime = example.words["python3.11"]
         example.run(f'fnrunner deploy --parameter-overrides "Runtime={runtime} DatabaseUrl={database}"')
         api = f"{server.url}/http-api/ItemsApi/items"

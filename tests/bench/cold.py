@@ -125,9 +125,9 @@ class Subjects:
     def _container(code: Path) -> Sample:
         return _program(["docker", "run", "--rm", "-v", f"{code}:/var/task:ro", IMAGE, "python", "-I", "-c", CALL])
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for sandbox in self._sandboxes:
-            sandbox.close()
+            await sandbox.wind_down()
 
 
 def _program(command: Sequence[str]) -> Sample:
@@ -163,7 +163,7 @@ async def measured(samples: int) -> dict[str, dict[str, float]]:
             found[f"0 to {MANY} environments"] = {"s": round(await subjects.hundred_s(), 2)}
             return found
         finally:
-            subjects.close()
+            await subjects.close()
 
 
 def _told(times: Sequence[float]) -> dict[str, float]:

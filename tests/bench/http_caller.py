@@ -13,10 +13,20 @@ class Refused(Exception):
 
 
 class HttpCaller:
-    """One connection; one request at a time. ``post`` sends the same request each time."""
+    """One connection; one request at a time. ``post`` sends the same request each time, a POST unless it is another."""
 
-    def __init__(self, host: str, port: int, path: str, headers: Mapping[str, str], body: bytes, status: int) -> None:
-        lines = (f"POST {path} HTTP/1.1", f"Host: {host}:{port}", f"Content-Length: {len(body)}")
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        status: int,
+        *,
+        method: str = "POST",
+    ) -> None:
+        lines = (f"{method} {path} HTTP/1.1", f"Host: {host}:{port}", f"Content-Length: {len(body)}")
         named = (f"{name}: {value}" for name, value in headers.items())
         self._request = "\r\n".join((*lines, *named, "", "")).encode() + body
         self._address = host, port

@@ -20,6 +20,7 @@ from fnrunner.model.invocation import EnvironmentSpec, Invocation
 from fnrunner.runtimes.python import PythonRuntime
 from fnrunner.sandbox import cgroups, process_tree
 from fnrunner.sandbox.cgroups import Hierarchy
+from fnrunner.sandbox.destination import NetworkWish
 from fnrunner.sandbox.namespace import NamespaceSandbox
 from fnrunner.sandbox.ownership import MARKER
 from fnrunner.sandbox.process import ProcessSandbox
@@ -54,7 +55,14 @@ def invocation(payload: bytes = b"{}", request_id: str = "request-1", **more: An
 
 def processes_of(environment: Environment) -> list[int]:
     """Every living process that began in this environment: as its variables say, or its cgroup or its root directory."""
-    return processes_with(environment.environment_id)
+    return processes_with(home_of(environment))
+
+
+def home_of(environment: Environment) -> str:
+    """The name of its directory, where the sandbox makes that before it knows who will live there."""
+    process = environment._connection and environment._connection._process
+    home = getattr(process, "home", None)
+    return home.directory.name if home else environment.environment_id
 
 
 def processes_with(environment_id: str) -> list[int]:
@@ -70,7 +78,8 @@ def _is_in(pid: int, environment_id: str) -> bool:
 
 
 def open_fds() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    # but that of the listing itself
+    return {name for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}
 
 
 @dataclass
@@ -82,12 +91,24 @@ class Kit:
     code: Path
     made: list[Environment] = field(default_factory=list)
 
-    def environment(self, source: str, *, init_timeout: timedelta = timedelta(seconds=20), **spec: Any) -> Environment:
+    def environment(
+        self,
+        source: str,
+        *,
+        init_timeout: timedelta = timedelta(seconds=20),
+        freeze_after: timedelta | None = None,
+        **spec: Any,
+    ) -> Environment:
         """Not started. ``source`` is the text of f.py."""
         self.code.mkdir(exist_ok=True)
         (self.code / "f.py").write_text(textwrap.dedent(source))
         environment = Environment(
-            make_spec(self.code, **spec), self.sandbox, PythonRuntime(), cold_reason="first", init_timeout=init_timeout
+            make_spec(self.code, **spec),
+            self.sandbox,
+            PythonRuntime(),
+            cold_reason="first",
+            init_timeout=init_timeout,
+            freeze_after=freeze_after,
         )
         self.made.append(environment)
         return environment
@@ -102,8 +123,9 @@ class Kit:
             await environment.stop()
             assert environment.state is EnvironmentState.GONE
             assert processes_of(environment) == []
-        self.sandbox.close()
-        assert list(self.root.iterdir()) == []
+        await self.sandbox.wind_down()
+        left = [str(path) for path in self.root.rglob("*")]
+        assert left == []
 
 
 @cache
@@ -128,20 +150,30 @@ def _lack_of_namespaces() -> str:
     return ""
 
 
-def namespace_sandbox(root: Path) -> NamespaceSandbox:
-    """Skips the test where the host permits none."""
+@cache
+def _network_mode() -> str:
+    with TemporaryDirectory() as directory:
+        try:
+            NamespaceSandbox.on_this_host(Path(directory), network=NetworkWish("private")).close()
+        except SandboxUnavailable:
+            return "host"
+    return "private"
+
+
+def namespace_sandbox(root: Path, network: NetworkWish | None = None) -> NamespaceSandbox:
+    """With a network of its own where the host permits one. Skips the test where it permits no namespaces."""
     if why := _lack_of_namespaces():
         pytest.skip(why)
-    return NamespaceSandbox(root, cgroups=_host_facts()[0])
+    return NamespaceSandbox(root, cgroups=_host_facts()[0], network=network or NetworkWish(_network_mode()))
 
 
 @asynccontextmanager
-async def kit(kind: str, directory: Path) -> AsyncIterator[Kit]:
+async def kit(kind: str, directory: Path, network: NetworkWish | None = None) -> AsyncIterator[Kit]:
     """``namespace`` is what this host gives at most, ``full`` as much without namespaces, ``bare`` what every host gives."""
     before = open_fds()
     root = directory / "sandbox"
     make: dict[str, Callable[[], ProcessSandbox]] = {
-        "namespace": lambda: namespace_sandbox(root),
+        "namespace": lambda: namespace_sandbox(root, network),
         "full": lambda: full_sandbox(root),
         "bare": lambda: ProcessSandbox(root, cgroups=None, mount_namespace=False),
     }

@@ -305,7 +305,6 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
             ("MetricsConfig", {"Metrics": ["EventCount"]}, "MetricsConfig"),
             ("LoggingConfig", {"SystemLogLevel": "INFO"}, "LoggingConfig"),
             ("DocumentDBEventSourceConfig", {"DatabaseName": "d"}, "DocumentDBEventSourceConfig"),
-            ("Tags", {"a": "b"}, "Tags"),
         )
     ),
     ({"EventSourceArn": OWN}, "Queues takes exactly one name"),

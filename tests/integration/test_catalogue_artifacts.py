@@ -15,9 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from fnrunner.auth.keyring import KeyNotFound, Keyring
+from fnrunner.auth.master_key import MasterKey
+from fnrunner.auth.sealed import Label, seal
 from fnrunner.catalogue import unpacking
 from fnrunner.catalogue.artifacts import KEEP, Artifacts
 from fnrunner.catalogue.errors import ArtifactDamaged, ArtifactError, ArtifactMissing
+from fnrunner.store.engine import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -196,3 +200,47 @@ async def test_the_age_of_unzipped_code_counts_from_when_it_was_asked_for_last(
         assert await artifacts.sweep(cache, ()) == 0
     grow_old(tree)
     assert await artifacts.sweep(cache, ()) == 1
+
+
+async def keyring_in(directory: Path) -> Keyring:
+    store = Store(f"sqlite:///{directory / 'store.sqlite'}")
+    await store.start()
+    try:
+        keyring = Keyring(store, MasterKey(b"k" * 32, "master.key"))
+        await keyring.load()
+        await keyring.rotate("fnrunner")
+        return keyring
+    finally:
+        await store.close()
+
+
+async def test_a_process_without_keys_does_not_put_in_the_clear_what_is_encrypted(
+    directory: Path, tmp_path: Path
+) -> None:
+    sealing = Artifacts(directory, await keyring_in(tmp_path))
+    code = await sealing.put(zipped())
+    stored = (directory / code.digest).read_bytes()
+    with pytest.raises(KeyNotFound, match="FNRUNNER_MASTER_KEY_FILE"):
+        await Artifacts(directory).put(zipped())
+    assert (directory / code.digest).read_bytes() == stored
+    assert await sealing.put(zipped()) == code
+
+
+async def test_one_damaged_zip_stops_no_other_from_being_sealed(directory: Path, tmp_path: Path) -> None:
+    keyring = await keyring_in(tmp_path)
+    plain = Artifacts(directory)
+    codes = [await plain.put(zipped(str(number))) for number in range(5)]
+    sealing = Artifacts(directory, keyring)
+    damaged, cut = codes[1].digest, codes[3].digest
+    (directory / damaged).write_bytes(b"damaged")
+    assert len((await sealing.reseal()).failed) == 1
+    key = keyring.find()
+    other = Label(key.id, 77)
+    (directory / cut).write_bytes(seal(b"x", other, b"w" * 32, b""))
+    done = await sealing.reseal()
+    assert (done.changed, len(done.failed)) == (0, 2)
+    assert {reason.partition(":")[0] for reason in done.failed} == {damaged, cut}
+    assert all("Upload the code again" in reason or "no version 77" in reason for reason in done.failed)
+    assert await sealing.read(codes[4].digest) == zipped("4")
+    with pytest.raises(KeyNotFound):
+        await plain.read(codes[0].digest)

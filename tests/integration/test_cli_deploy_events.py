@@ -218,19 +218,36 @@ def test_a_function_may_be_told_its_url_in_a_variable(cli: Command, server: ApiS
     assert report(cli("deploy", str(template), "--json"))["functions"][0]["action"] == "unchanged"
 
 
-def test_a_schedule_of_another_function_is_not_taken_over(cli: Command, server: ApiServer, template: Path) -> None:
-    other = (
-        HEAD.replace("  F:\n", "  G:\n")
-        + "      Events: {E: {Type: Schedule, Properties: {Name: n, Schedule: rate(1 day)}}}\n"
-    )
-    template.write_text(other)
-    report(cli("deploy", str(template), "--json"))
-    template.write_text(HEAD + "      Events: {E: {Type: Schedule, Properties: {Name: n, Schedule: rate(1 day)}}}\n")
-    status, _, err = cli("deploy", str(template))
+SCHEDULED = "      Events: {E: {Type: Schedule, Properties: {Name: n, Schedule: rate(1 day)}}}\n"
+
+
+def only_function(name: str) -> str:
+    return HEAD[: HEAD.index("  Clicks:")] + HEAD[HEAD.index("  F:") :].replace("  F:\n", f"  {name}:\n") + SCHEDULED
+
+
+def test_a_schedule_of_another_stack_s_function_is_not_taken_over(
+    cli: Command, server: ApiServer, template: Path
+) -> None:
+    template.write_text(only_function("G"))
+    report(cli("deploy", str(template), "--stack-name", "first", "--json"))
+    template.write_text(only_function("F"))
+    status, _, err = cli("deploy", str(template), "--stack-name", "second")
     assert status == 1
     assert "The schedule n is there and invokes G" in err
     (schedule,) = server.run(server.services.catalogue.list_triggers(Schedule))
     assert schedule.function == "G"
+    assert server.services.catalogue.lookup("F") is None
+
+
+def test_a_schedule_moves_between_the_functions_of_a_stack(cli: Command, server: ApiServer, template: Path) -> None:
+    template.write_text(only_function("G"))
+    report(cli("deploy", str(template), "--json"))
+    template.write_text(only_function("F"))
+    moved = report(cli("deploy", str(template), "--json"))
+    assert [(one["name"], one["action"]) for one in moved["functions"]] == [("F", "created"), ("G", "removed")]
+    (schedule,) = server.run(server.services.catalogue.list_triggers(Schedule))
+    assert schedule.function == "F"
+    assert server.services.catalogue.lookup("G") is None
 
 
 def test_what_a_template_cannot_say_of_a_schedule_stays(cli: Command, server: ApiServer, template: Path) -> None:

@@ -1,7 +1,7 @@
 """A function that tries to get out of its environment: each attempt, and what stopped it (``pytest -s`` prints the list).
 
-An attempt is a piece of code that must raise or return nothing of what it was after. What is not promised is not here: the
-network of the host is shared.
+An attempt is a piece of code that must raise or return nothing of what it was after. What is not promised is not here.
+Those on the network are made on a host of the test's own, where everything they are after does listen.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from fnrunner.model.invocation import Succeeded
+from fnrunner.sandbox.destination import NetworkWish
+from fnrunner.worker.environment import Environment
 from tests.integration.environment_kit import Kit, invocation, kit, processes_of
+from tests.integration.network_world import HOST, METADATA, OUTSIDE, SERVICE, world
 
 SECRET = "only-its-neighbour-knows"
 
@@ -101,6 +105,112 @@ ATTEMPTS = {
 }
 
 
+ON_THE_NETWORK = {
+    "reach the broker": f"got = call_at({OUTSIDE!r}, 5672)",
+    "reach the broker's management": f"got = call_at({OUTSIDE!r}, 15672)",
+    "reach the store": f"got = call_at({SERVICE!r}, 5432)",
+    "ask for the cloud's metadata": f"got = call_at({METADATA!r}, 80)",
+    "ask for it through the router": "got = call_at('198.18.0.2', 80)",
+    "reach what listens on the host's loopback": "got = call_at('127.0.0.1', 5672)",
+    "reach it through the router": "got = call_at('198.18.0.2', 5672)",
+    "reach it through the name server": "got = call_at('198.18.0.3', 5672)",
+    "reach it by another loopback address": "got = call_at('127.0.0.2', 5672)",
+    "reach what listens on the host's address": f"got = call_at({HOST!r}, 22)",
+    "reach it by the address of everywhere": "got = call_at('0.0.0.0', 22)",
+    "reach it by IPv6": "got = call_at('::1', 22)",
+    "reach it by mapped IPv4": f"got = call_at('::ffff:{HOST}', 22)",
+    "reach another environment": "got = call_at(OTHER, 8080)",
+    "reach it with an address of its own": (
+        "s = socket.socket(); s.bind((OTHER, 0)); s.settimeout(2); s.connect((OTHER, 8080))"
+    ),
+    "speak to the host's abstract sockets": ("s = socket.socket(socket.AF_UNIX); s.connect('\\0' + ABSTRACT)"),
+    "send a datagram to the host": (
+        f"s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(({HOST!r}, 53)); s.send(b'?'); s.send(b'?')"
+    ),
+    "go around the routes": (
+        f"s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1); s.connect(({HOST!r}, 22))"
+    ),
+    "mark its packets": "socket.socket().setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1)",
+    "ask for metadata by way of its link": f"got = call_by_link({METADATA!r}, 80)",
+    "reach the broker by way of its link": f"got = call_by_link({OUTSIDE!r}, 5672)",
+    "reach the host by way of its link": f"got = call_by_link({HOST!r}, 22)",
+    "reach the host's loopback by way of its link": "got = call_by_link('127.0.0.1', 5672)",
+    "reach another environment by way of its link": "got = call_by_link(OTHER, 8080)",
+    "open a raw socket": "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+    "open a packet socket": "socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)",
+    "remove a route": "got = netlink(25, struct.pack('=BBBBBBBBI', 2, 0, 0, 0, 254, 0, 0, 0, 0))",
+    "add a rule": "got = netlink(32, struct.pack('=BBBBBBBBI', 2, 0, 0, 0, 254, 0, 0, 1, 0))",
+    "give itself an address": (
+        "a = socket.inet_aton('198.19.0.9'); got = netlink(20, struct.pack('=BBBBI', 2, 32, 0, 0, 2) "
+        "+ struct.pack('=HH', 8, 2) + a)"
+    ),
+    "switch its link off": "got = netlink(16, struct.pack('=BBHiII', 0, 0, 0, 2, 0, 1))",
+    "change the kernel's settings of it": "open('/proc/sys/net/ipv4/ip_forward', 'w').write('1')",
+    "enter the network of its init": "call(libc.setns(os.open('/proc/1/ns/net', os.O_RDONLY), 0))",
+    "enter its own network anew": "call(libc.setns(os.open('/proc/self/ns/net', os.O_RDONLY), 0))",
+    "make a network": "call(libc.unshare(0x40000000))",
+    "find who connects environments": (
+        "got = [l for p in glob.glob('/proc/[0-9]*/fd/*') for l in [os.readlink(p)] if 'net:' in l] or call(-1)"
+    ),
+    "use a tap": "os.open('/dev/net/tun', os.O_RDWR)",
+}
+
+NETWORK_PRELUDE = """
+def call_at(host, port):
+    with socket.create_connection((host, port), 3) as connection:
+        return connection.recv(100)
+
+def call_by_link(host, port):
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'eth0')
+        connection.settimeout(3)
+        connection.connect((host, port))
+        return connection.recv(100)
+
+def netlink(kind, body):
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as channel:
+        channel.send(struct.pack('=IHHII', 16 + len(body), kind, 0x605, 1, 0) + body)
+        number = -struct.unpack_from('=i', channel.recv(4096), 16)[0]
+        if number:
+            raise OSError(number, os.strerror(number))
+        return 'done'
+"""
+
+SERVING = """
+import socket
+def handler(event, context):
+    global server
+    server = socket.create_server(("0.0.0.0", 8080))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        any_socket.connect(("198.18.0.3", 53))
+        return any_socket.getsockname()[0]
+"""
+
+
+async def test_what_a_function_tries_on_the_network_is_stopped(tmp_path: Path) -> None:
+    wish = NetworkWish("private", services=(OUTSIDE, SERVICE))
+    with world() as host:
+        for place in (("127.0.0.1", 5672), ("127.0.0.2", 5672), ("127.0.0.1", 80), (HOST, 22), (HOST, 5672)):
+            host.listen(*place)
+        for place in ((OUTSIDE, 5672), (OUTSIDE, 15672), (SERVICE, 5432), (METADATA, 80)):
+            host.listen(*place, outside=True)
+        abstract = f"fnrunner-test-{os.getpid()}"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(f"\0{abstract}")
+            listening.listen()
+            async with kit("namespace", tmp_path, wish) as made:
+                neighbour = await made.started(SERVING)
+                answer = (await neighbour.invoke(invocation())).outcome
+                assert isinstance(answer, Succeeded), answer
+                prelude = (
+                    f"OTHER, ABSTRACT = {json.loads(answer.payload)!r}, {abstract!r}\n" + PRELUDE + NETWORK_PRELUDE
+                )
+                await all_stopped(await made.started(prelude), ON_THE_NETWORK)
+        # all of it was there to be reached
+        with socket.create_connection((OUTSIDE, 5672), 5) as connection:
+            assert connection.recv(100)
+
+
 @pytest.fixture
 async def made(tmp_path: Path) -> AsyncIterator[Kit]:
     async with kit("namespace", tmp_path) as made:
@@ -113,15 +223,18 @@ async def test_what_a_function_tries_is_stopped(made: Kit) -> None:
     other = made.code.parent / "other"
     shutil.copytree(made.code, other)
     prelude = f"CODE, ROOT = {str(other / 'f.py')!r}, {str(made.root)!r}\n" + PRELUDE
-    environment = await made.started(prelude, variables={"OWN": "neighbour"})
-    answer = (await environment.invoke(invocation(json.dumps(ATTEMPTS).encode()))).outcome
+    await all_stopped(await made.started(prelude, variables={"OWN": "neighbour"}), ATTEMPTS)
+
+
+async def all_stopped(environment: Environment, attempts: dict[str, str]) -> None:
+    answer = (await environment.invoke(invocation(json.dumps(attempts).encode()))).outcome
     assert isinstance(answer, Succeeded), answer
     found = json.loads(answer.payload)
     print()
     for name, (what, why) in found.items():
         print(f"{name:<45} {why if what == 'stopped' else f'GOT {why}'}")
     assert {name: why for name, (what, why) in found.items() if what != "stopped"} == {}
-    assert found.keys() == ATTEMPTS.keys()
+    assert found.keys() == attempts.keys()
 
 
 SEARCH = """

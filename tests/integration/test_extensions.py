@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -134,11 +136,30 @@ while True:
     assert notes(made)[1] == "done request-1"
 
 
-async def test_an_extension_that_hangs_lets_the_next_invocation_time_out(made: ApiKit) -> None:
+async def test_the_time_of_an_extension_is_not_that_of_the_next_invocation(made: ApiKit) -> None:
+    made.extension(
+        "slow", "api = extension('INVOKE')\nwhile event := api.event(): time.sleep(1.2 * (event['requestId'] == 'one'))"
+    )
+    environment = await made.started(
+        "serve(lambda event, headers: time.sleep(event) or json.dumps(event))", timeout=timedelta(seconds=1.6)
+    )
+    assert (await environment.invoke(invocation(b"0", "one"))).outcome == Succeeded(b"0")
+    assert (environment.resting, environment.state) == (True, EnvironmentState.BUSY)
+    answer = await environment.invoke(invocation(b"0.9", "two"))
+    assert answer.outcome == Succeeded(b"0.9"), "together they take longer than the timeout"
+    assert answer.report.duration_ms < 1500
+
+
+async def test_an_extension_that_hangs_ends_its_environment_with_the_timeout_of_its_invocation(made: ApiKit) -> None:
     made.extension("stuck", "api = extension('INVOKE')\napi.event()\ntime.sleep(600)")
+    made.extension("ear", noting(made.opt) + LISTENER)
     environment = await made.started(timeout=timedelta(seconds=1))
-    assert (await environment.invoke(invocation(b"1"))).outcome == Succeeded(b"1")
-    assert (await failure_of(environment)).error_type == "Sandbox.Timedout"
+    began = time.monotonic()
+    asked = replace(invocation(b"1"), deadline_ms=int((time.time() + 1) * 1000))
+    assert (await environment.invoke(asked)).outcome == Succeeded(b"1")
+    assert time.monotonic() - began < 0.9
+    await environment.rest()
+    assert (environment.state, notes(made)[-1]["shutdownReason"]) == (EnvironmentState.GONE, "TIMEOUT")
     assert processes_of(environment) == []
 
 
@@ -328,3 +349,21 @@ api("GET", "/2020-01-01/extension/event/next", headers={"Lambda-Extension-Identi
         {"functionName": "f", "functionVersion": "$LATEST", "handler": "f.handler", "accountId": "000000000000"}
     ]
     assert (await environment.invoke(invocation(b"1"))).outcome == Succeeded(b"1")
+
+
+async def test_lines_of_the_runtime_and_of_extensions_do_not_mix(made: ApiKit) -> None:
+    made.extension(
+        "loud",
+        "api = extension('INVOKE')\nimport threading\n"
+        "threading.Thread(target=api.event, daemon=True).start()\n"
+        "while True:\n    os.write(1, b'ee'); time.sleep(0.001); os.write(1, b'ee\\n')",
+    )
+    environment = await made.started(
+        "def handler(event, headers):\n    for _ in range(100):\n        os.write(1, b'rr'); time.sleep(0.001)\n"
+        "        os.write(1, b'rr\\n')\n    os.write(1, b'last')\n    return '1'\nserve(handler)"
+    )
+    answer = await environment.invoke(invocation())
+    lines = answer.logs.split(b"\n")
+    assert {line for line in lines if not line.startswith(b"EXTENSION")} <= {b"rrrr", b"eeee", b"last", b"ee", b""}
+    assert lines.count(b"rrrr") == 100
+    assert b"last" in lines

@@ -67,6 +67,7 @@ def test_an_api_is_put_shown_listed_replaced_and_removed(http: httpx.Client, ser
     port = server.url.rpartition(":")[2]
     assert made == {
         "name": "shop",
+        "type": "http",
         "stage": "$default",
         "endpoint": f"http://shop.execute-api.us-east-1.localhost:{port}/",
         "cors": {
@@ -119,6 +120,11 @@ def test_an_api_is_put_shown_listed_replaced_and_removed(http: httpx.Client, ser
         ({"routes": [{"function": "f"}], "cors": {"allow_origins": [1]}}, 400, "an array of texts"),
         ({"routes": [{"function": "f"}], "cors": {"origins": ["*"]}}, 400, "no member 'origins'"),
         ({"routes": [{"function": "f"}], "cors": {"max_age_s": 86401}}, 400, "max_age_s"),
+        ({"type": "soap", "routes": [{"function": "f"}]}, 400, "type takes http or rest"),
+        ({"routes": [{"function": "f", "payload": "3.0"}]}, 400, "'3.0' is none of 1.0, 2.0"),
+        ({"type": "rest", "stage": "p", "routes": [{"function": "f"}]}, 400, "a REST API has no route $default"),
+        ({"type": "rest", "routes": [{"path": "/a", "function": "f"}]}, 400, "needs a stage with a name"),
+        ({"type": "rest", "stage": "p", "routes": [{"path": "/a", "function": "f", "payload": "2.0"}]}, 400, "is 1.0"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_and_changes_nothing(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import metadata
@@ -167,8 +167,8 @@ class Editor:
             client.request("continue", threadId=thread)
 
 
-@contextmanager
-def bare_sandbox(directory: Path, kind: str) -> Iterator[Sandbox]:
+@asynccontextmanager
+async def bare_sandbox(directory: Path, kind: str, network: object) -> AsyncIterator[Sandbox]:
     """What every host gives: the code lies where it lies."""
     directory.mkdir()
     yield ProcessSandbox(directory, cgroups=None, mount_namespace=False)

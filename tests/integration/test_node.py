@@ -185,6 +185,7 @@ async def test_every_way_to_fail_is_told_and_the_environment_goes_on(made: ApiKi
         assert (failure.error_type, failure.message) == (kind, message)
         assert isinstance(json.loads(failure.payload)["trace"], list)
     assert (await failure_of(environment, "bytes")).error_type == "Function.ResponseSizeTooLarge"
+    await environment.rest()
     assert environment.state is EnvironmentState.IDLE
     assert await said(environment, "callback") == 1
 
@@ -215,11 +216,8 @@ async def test_what_nobody_caught_fails_the_invocation_and_ends_the_process(
     answer = await environment.invoke(invocation())
     assert isinstance(answer.outcome, FunctionError)
     assert (answer.outcome.error_type, answer.outcome.message) == (kind, message)
-    for _ in range(200):
-        if environment.state is EnvironmentState.GONE:
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail("it is still there")
+    await environment.rest()
+    assert environment.state is EnvironmentState.GONE
 
 
 async def test_process_exit_is_an_exit_of_the_runtime(made: ApiKit) -> None:
@@ -324,6 +322,7 @@ async def test_streams_carry_types_preludes_and_errors(made: ApiKit) -> None:
     assert (outcome.error_type, outcome.message, data) == ("RangeError", "before the first byte", b"")
     outcome, data, _ = await streamed("late")
     assert (outcome.error_type, outcome.message, data) == ("RangeError", "late", b"some")
+    await environment.rest()
     assert environment.state is EnvironmentState.IDLE
     outcome, data, _ = await streamed("exit")
     assert (outcome.error_type, data) == ("Runtime.TruncatedResponse", b"some")

@@ -2,7 +2,8 @@
 
 The clients of AWS are not part of the test dependencies: ``FNRUNNER_TEST_RIC=python=DIRECTORY,node=DIRECTORY`` names where
 ``pip install --target DIRECTORY awslambdaric`` and ``npm install aws-lambda-ric`` (in DIRECTORY) have put them; each then
-answers a thousand invocations. Without the variable these tests are skipped.
+answers a thousand invocations. Without the variable these tests are skipped. ``FNRUNNER_TEST_INVOCATIONS=N`` sets how many
+each runtime answers; without it the shell, which starts several processes for each, answers twenty.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from tests.integration.environment_kit import invocation, kit
 from tests.integration.runtime_api_kit import ApiKit
 
 RIC = dict(pair.split("=", 1) for pair in os.environ.get("FNRUNNER_TEST_RIC", "").split(",") if "=" in pair)
-MANY = 1000
+ASKED = os.environ.get("FNRUNNER_TEST_INVOCATIONS", "")
+MANY, FEW = int(ASKED or 1000), int(ASKED or 20)
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ async def echoes(environment: Environment, times: int) -> None:
         answer = await environment.invoke(invocation(event, f"request-{number}"))
         assert isinstance(answer.outcome, Succeeded), (number, answer)
         assert json.loads(answer.outcome.payload) == json.loads(event)
+    await environment.rest()
     assert environment.state is EnvironmentState.IDLE
     assert environment.invocations == times
 
@@ -74,7 +77,7 @@ done
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl is on this host")
 async def test_a_shell_script_with_curl_is_a_runtime(each: ApiKit) -> None:
-    await echoes(await started(each, SHELL), 20)
+    await echoes(await started(each, SHELL), FEW)
 
 
 C = r"""

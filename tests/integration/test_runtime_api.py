@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fnrunner.model.invocation import FunctionError, Succeeded
+from fnrunner.sandbox.destination import NetworkWish
 from fnrunner.sandbox.incoming import Chunk, ChunkRefused
 from fnrunner.worker.environment import Environment, EnvironmentState
 from tests.integration.environment_kit import ARN, invocation, kit, processes_of
@@ -69,6 +70,7 @@ async def test_an_invocation_comes_with_all_its_headers_and_its_bytes(each: ApiK
         "Content-Type": "application/json",
         "Content-Length": "11",
     }
+    await environment.rest()
     assert environment.state is EnvironmentState.IDLE
 
 
@@ -220,7 +222,8 @@ async def test_malformed_requests_get_400_and_harm_nothing(made: ApiKit) -> None
 
 
 async def test_no_process_from_outside_can_take_events_or_answer_them(tmp_path: Path) -> None:
-    async with kit("namespace", tmp_path) as isolated:
+    # in a network of its own, nobody would get as far as that
+    async with kit("namespace", tmp_path, NetworkWish("host")) as isolated:
         made = ApiKit(isolated, tmp_path / "opt")
         environment = await made.started(
             "serve(lambda event, headers: json.dumps(os.environ['AWS_LAMBDA_RUNTIME_API']))"
@@ -355,6 +358,7 @@ async def test_an_error_in_mid_stream_comes_with_the_trailers(made: ApiKit) -> N
     assert isinstance(outcome, FunctionError)
     assert (caller.data, outcome.error_type, outcome.message) == (b"some", "Mine", "late")
     assert (await failure_of(environment)).error_type == "Function.Mine"
+    await environment.rest()
     assert environment.state is EnvironmentState.IDLE
 
 
@@ -506,12 +510,16 @@ async def test_a_runtime_that_never_asks_for_an_invocation_times_out(made: ApiKi
     assert processes_of(environment) == []
 
 
-async def test_a_runtime_that_asks_for_nothing_more_lets_the_next_invocation_time_out(made: ApiKit) -> None:
+async def test_a_runtime_that_asks_for_nothing_more_is_ended_with_the_timeout_and_charges_no_other_invocation(
+    made: ApiKit,
+) -> None:
     environment = await made.started(
         "api = Api(); id, _, _ = api.next(); api.respond(id, '1'); time.sleep(60)", timeout=timedelta(seconds=0.7)
     )
     assert await said(environment) == 1
-    assert (await failure_of(environment, "request-2")).error_type == "Sandbox.Timedout"
+    assert environment.resting
+    await environment.rest()
+    assert environment.state is EnvironmentState.GONE
     assert processes_of(environment) == []
 
 
@@ -527,6 +535,19 @@ async def test_an_answer_after_the_timeout_goes_nowhere_and_nothing_is_left(made
 async def test_a_runtime_that_ends_between_invocations_ends_the_environment(made: ApiKit) -> None:
     environment = await made.started("api = Api(); id, _, _ = api.next(); api.respond(id, '1'); sys.exit(0)")
     assert await said(environment) == 1
+    await environment.rest()
+    assert environment.state is EnvironmentState.GONE
+
+
+async def test_a_runtime_that_ends_while_it_waits_ends_the_environment(made: ApiKit) -> None:
+    environment = await made.started(
+        "import threading\napi = Api(); id, _, _ = api.next(); api.respond(id, '1')\n"
+        "threading.Timer(0.3, lambda: os._exit(0)).start(); api.next()"
+    )
+    assert await said(environment) == 1
+    await environment.rest()
+    await environment.rest()
+    assert environment.state is EnvironmentState.IDLE
     for _ in range(200):
         if environment.state is EnvironmentState.GONE:
             return

@@ -198,3 +198,59 @@ def test_a_body_that_breaks_off_is_told_to_its_receiver(world: World) -> None:
         client.sendall(ASK[:-1])
         world.reactor.turn(0.01)
     world.until(lambda: world.lost == before + 1)
+
+
+def test_who_will_not_send_any_more_is_answered_all_it_has_asked(world: World) -> None:
+    with world.client() as client:
+        client.sendall(ASK + b"GET /wait HTTP/1.1\r\n\r\n" + ASK)
+        client.shutdown(socket.SHUT_WR)
+        world.until(lambda: bool(world.held))
+        for _ in range(5):
+            world.reactor.turn(0.01)
+        held = world.held.pop()
+        assert held.open
+        held.answer(200, b"later")
+        got = world.exchange(client)
+    assert [part[-5:] for part in got.split(b"HTTP/1.1 200 OK\r\n")[1:]] == [b"\n\r\nhi", b"later", b"\n\r\nhi"]
+
+
+def test_who_stops_sending_and_then_leaves_is_noticed_when_there_is_something_to_hear(world: World) -> None:
+    before = world.lost
+    client = world.client()
+    client.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
+    client.shutdown(socket.SHUT_WR)
+    world.until(lambda: bool(world.held))
+    for _ in range(3):
+        world.reactor.turn(0.01)
+    held = world.held.pop()
+    assert held.open
+    client.close()
+    held.answer(200 if held.open else 400, b"nobody hears this")
+    assert world.lost == before + 1
+
+
+def test_who_stops_sending_in_the_middle_of_a_request_is_closed(world: World) -> None:
+    before = world.lost
+    with world.client() as client:
+        client.sendall(ASK[:-1])
+        client.shutdown(socket.SHUT_WR)
+        assert world.exchange(client) == b""
+    assert world.lost == before + 1
+
+
+def test_a_connection_on_which_someone_asked_to_go_on_is_kept(world: World) -> None:
+    asking = b"POST /echo HTTP/1.1\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    with world.client() as client:
+        for _ in range(2):
+            client.sendall(asking % 2)
+            assert world.exchange(client, ends=b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            got = world.exchange(client, b"hi", ends=b"hi")
+            assert b"Connection: close" not in got
+        assert world.exchange(client, asking % 0, ends=b"\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+        assert world.exchange(client, ASK, ends=b"hi").startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_an_older_client_is_not_told_to_go_on(world: World) -> None:
+    with world.client() as client:
+        got = world.exchange(client, b"POST /echo HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nhi")
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -25,6 +25,7 @@ from fnrunner.worker.environment import Environment, EnvironmentState
 from tests.integration.environment_kit import (
     Kit,
     full_sandbox,
+    home_of,
     invocation,
     kit,
     make_spec,
@@ -62,7 +63,7 @@ async def test_the_report_names_a_mechanism_or_a_gap_for_everything(made: Kit) -
     report = made.sandbox.describe()
     assert report.memory == ("cgroup" if report.cgroup_version else "RLIMIT_DATA and polling")
     assert report.cpu in ("cgroup weight", "nice")
-    network = 1  # which no sandbox separates
+    network = report.network == "the host's"
     assert len(report.gaps) == network + (not report.cgroup_version) + (report.cpu == "nice") + (
         not report.mount_namespace
     )
@@ -85,8 +86,8 @@ async def test_tmp_is_private_lasts_and_vanishes(made: Kit) -> None:
     assert not Path("/tmp/mine0").exists()
     await first.stop()
     left = [path.name for path in made.root.iterdir()]
-    assert any(name.endswith(second.environment_id) for name in left)
-    assert not any(name.endswith(first.environment_id) for name in left)
+    assert any(name.endswith(home_of(second)) for name in left)
+    assert not any(name.endswith(home_of(first)) for name in left)
 
 
 async def test_the_code_is_at_var_task_and_cannot_be_changed(full: Kit) -> None:
@@ -301,7 +302,7 @@ def test_a_root_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from tests.integration.environment_kit import Kit, full_sandbox, invocation, namespace_sandbox
+from tests.integration.environment_kit import Kit, full_sandbox, home_of, invocation, namespace_sandbox
 from fnrunner.sandbox.process import ProcessSandbox
 
 SOURCE = '''
@@ -325,7 +326,7 @@ async def main(kind, directory):
     made = {"bare": lambda: bare, "full": lambda: full_sandbox(root), "namespace": lambda: namespace_sandbox(root)}
     kit = Kit(made[kind](), root, directory / "code")
     environment = await kit.started(SOURCE)
-    await environment.invoke(invocation(), on_log=lambda _: print(environment.environment_id, flush=True))
+    await environment.invoke(invocation(), on_log=lambda _: print(home_of(environment), flush=True))
 
 asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
 """

@@ -25,14 +25,26 @@ def test_every_mistake_is_reported_at_once_with_what_it_takes() -> None:
                 "FNRUNNER_BROKER_URL": "redis://secret@host",
                 "FNRUNNER_RETRY_DELAYS_S": "1,x",
                 "FNRUNNER_COLOUR": "blue",
-                "FNRUNNER_AUTH": "iam",
+                "FNRUNNER_AUTH": "maybe",
             }
         )
     text = str(caught.value)
     assert len(caught.value.problems) == 5
-    for words in ("FNRUNNER_PORT: 'seventy'", "a port", "FNRUNNER_COLOUR: no such setting", "iam is not supported yet"):
+    for words in (
+        "FNRUNNER_PORT: 'seventy'",
+        "a port",
+        "FNRUNNER_COLOUR: no such setting",
+        "FNRUNNER_AUTH: 'maybe' is not off or iam",
+    ):
         assert words in text
     assert "secret" not in text
+
+
+def test_nothing_stands_in_for_a_missing_interpreter_unless_it_is_allowed() -> None:
+    assert not Settings.read({}).stand_in
+    assert Settings.read({"FNRUNNER_STAND_IN": "on"}).stand_in
+    with pytest.raises(SettingsError, match="FNRUNNER_STAND_IN: 'yes' is not on or off"):
+        Settings.read({"FNRUNNER_STAND_IN": "yes"})
 
 
 def test_secrets_are_not_in_the_repr() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from fnrunner.api.errors import InvalidParameter
 from fnrunner.store import schema
@@ -87,6 +87,12 @@ async def change(
         return document
 
     return await store.write(work)
+
+
+async def forget(store: Store, name: str) -> None:
+    """It is not listed any more. Passed over when it is not."""
+    table = schema.broker_queue
+    await store.write(lambda connection: connection.execute(delete(table).where(table.c.name == name)) and None)
 
 
 def _made(row: Row[Any]) -> Created:

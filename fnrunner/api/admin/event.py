@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from fnrunner.api.admin.cold_start import imports
 from fnrunner.api.admin.dead_letter import about_records
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer
 from fnrunner.api.errors import ResourceNotFound
@@ -29,7 +30,7 @@ async def story(ask: Ask) -> Response:
             "state": found.state,
             "trace_id": found.trace_id,
             "accepted": asdict(found.accepted) if found.accepted else None,
-            "attempts": [asdict(one) for one in found.attempts],
+            "attempts": [{**asdict(one), "imports": imports(one.imports)} for one in found.attempts],
             "dead_letters": [asdict(letter) for letter in found.letters],
             "logs": [asdict(chunk) for chunk in found.logs],
             **await _about_records(ask, found),

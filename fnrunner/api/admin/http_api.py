@@ -1,20 +1,23 @@
-"""HTTP APIs: which function answers which method and path.
+"""HTTP APIs and REST APIs: which function answers which method and path.
 
 ::
 
-    PUT /http-apis/NAME  {"stage"?: "$default" or a name,
+    PUT /http-apis/NAME  {"type"?: "http" or "rest",
+                          "stage"?: "$default" or a name,
                           "cors"?: {"allow_origins", "allow_methods", "allow_headers", "expose_headers": [text],
                                     "allow_credentials": bool, "max_age_s": number},
                           "routes": [{"method"?: "GET" … or "ANY", "path"?: "/items/{id}", "function": NAME,
-                                      "timeout_ms"?: number}]}
+                                      "timeout_ms"?: number, "payload"?: "2.0" or "1.0"}]}
 
 All of an API is said at once, and replaces what was there. A route without method and path, or with the path ``$default``,
-takes what no other does. Names are case-insensitive: they are labels of host names.
+takes what no other does. Names are case-insensitive: they are labels of host names. The events of REST APIs are in format 1.0;
+their stage has a name, and every route a path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from typing import Any
@@ -25,10 +28,20 @@ from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, field, only
 from fnrunner.api.errors import InvalidRequestContent
 from fnrunner.api.http_address import api_of, base_url_of
 from fnrunner.catalogue import http_route
-from fnrunner.model.trigger import Cors, HttpRoute
+from fnrunner.model.trigger import ApiType, Cors, HttpRoute
 
 _LISTS = ("allow_headers", "allow_methods", "allow_origins", "expose_headers")
 _TEXTS = "an array of texts"
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What all routes of an API have in common."""
+
+    api: str
+    type: ApiType
+    stage: str
+    rules: Cors | None
 
 
 async def every(ask: Ask) -> Response:
@@ -50,7 +63,7 @@ async def get(ask: Ask) -> Response:
 async def put(ask: Ask) -> Response:
     """Made, or replaced as a whole."""
     document = await ask.document()
-    only(document, "stage", "cors", "routes")
+    only(document, "type", "stage", "cors", "routes")
     routes = _routes(_name(ask), document)
     home = ask.services.home
     await ask.services.catalogue.change(lambda connection: http_route.replace_api(connection, home, _name(ask), routes))
@@ -72,13 +85,22 @@ def _routes(api: str, document: dict[str, Any]) -> list[HttpRoute]:
     stage = field(document, "stage", str, "a text", http_route.DEFAULT_STAGE)
     rules = None if document.get("cors") is None else _cors(field(document, "cors", dict, "an object"))
     given = field(document, "routes", list, "an array of routes")
-    return [_route(api, stage, rules, item, index) for index, item in enumerate(given)]
+    common = _Common(api, _type(document), stage, rules)
+    return [_route(common, item, index) for index, item in enumerate(given)]
 
 
-def _route(api: str, stage: str, rules: Cors | None, item: Any, index: int) -> HttpRoute:
+def _type(document: dict[str, Any]) -> ApiType:
+    given = field(document, "type", str, "a text", ApiType.HTTP.value)
+    try:
+        return ApiType(given)
+    except ValueError as error:
+        raise InvalidRequestContent(f"type takes {' or '.join(one.value for one in ApiType)}") from error
+
+
+def _route(common: _Common, item: Any, index: int) -> HttpRoute:
     if not isinstance(item, dict):
         raise InvalidRequestContent(f"routes[{index}] takes an object")
-    only(item, "method", "path", "function", "qualifier", "timeout_ms")
+    only(item, "method", "path", "function", "qualifier", "timeout_ms", "payload")
     method = field(item, "method", str, "a text", "").upper()
     path = field(item, "path", str, "a text", "")
     if path in ("", "$default"):
@@ -86,10 +108,11 @@ def _route(api: str, stage: str, rules: Cors | None, item: Any, index: int) -> H
     timeout = None
     if item.get("timeout_ms") is not None:
         timeout = timedelta(milliseconds=min(field(item, "timeout_ms", int, "a whole number"), 10**9))
+    usual = "1.0" if common.type is ApiType.REST else "2.0"
     return HttpRoute(
-        api=api, function=field(item, "function", str, "a function's name"), method=method or ("ANY" if path else ""),
-        path=path, qualifier=field(item, "qualifier", str, "a version or alias", ""), stage=stage, cors=rules,
-        timeout=timeout,
+        api=common.api, function=field(item, "function", str, "a function's name"), method=method or ("ANY" if path else ""),
+        path=path, qualifier=field(item, "qualifier", str, "a version or alias", ""), stage=common.stage,
+        cors=common.rules, timeout=timeout, type=common.type, payload=field(item, "payload", str, "a text", usual),
     )  # fmt: skip
 
 
@@ -117,6 +140,7 @@ def _described(ask: Ask, routes: Sequence[HttpRoute]) -> dict[str, Any]:
     endpoint = api_of(api, ask.services.home.region, base_url_of(ask.request.scope))
     return {
         "name": api,
+        "type": routes[0].type.value,
         "stage": stage,
         "endpoint": endpoint if stage == http_route.DEFAULT_STAGE else f"{endpoint}{stage}/",
         "cors": None if rules is None else _rules(rules),
@@ -135,6 +159,8 @@ def _route_document(route: HttpRoute) -> dict[str, Any]:
     }  # fmt: skip
     if route.qualifier:
         document["qualifier"] = route.qualifier
+    if route.type is ApiType.HTTP and route.payload != "2.0":
+        document["payload"] = route.payload
     if route.timeout is not None:
         document["timeout_ms"] = round(route.timeout.total_seconds() * 1000)
     return document

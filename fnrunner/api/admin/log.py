@@ -123,7 +123,9 @@ async def page(ask: Ask, wanted: Wanted, cursor: Cursor) -> tuple[list[Line], Cu
     )
     lines = [_written(chunk) for chunk in written.chunks]
     for run in runs:
-        lines += (line for line in _around(run) if wanted.contains.lower() in line.text.lower())
+        lines += (
+            line for line in _around(run, ask.services.home.region) if wanted.contains.lower() in line.text.lower()
+        )
     lines.sort(key=lambda line: (line.at_ms, line.order))
     return lines, Cursor(written.cursor, runs[-1].id if runs else cursor.attempt)
 
@@ -145,7 +147,7 @@ def _written(chunk: LogChunk) -> Line:
     return Line(chunk.at_ms, _WROTE, chunk.event_id, chunk.log_stream, chunk.text)
 
 
-def _around(run: Row[Any]) -> Iterator[Line]:
+def _around(run: Row[Any], region: str) -> Iterator[Line]:
     figures = Report(
         duration_ms=run.duration_ms,
         billed_ms=run.billed_ms,
@@ -159,6 +161,8 @@ def _around(run: Row[Any]) -> Iterator[Line]:
         outcome = FunctionError(run.error_type, run.error_message, b"", environment_lost=lost)
     before = log_lines.start(run.event_id, run.version)
     after = log_lines.end(run.event_id) + log_lines.report(run.event_id, figures, outcome)
+    if run.runtime_version:
+        before = log_lines.init_start(run.runtime_version, region) + before
     yield Line(run.started_ms, _BEFORE, run.event_id, run.log_stream, before)
     yield Line(run.ended_ms, _AFTER, run.event_id, run.log_stream, after)
 

@@ -36,6 +36,7 @@ async def status(ask: Ask) -> Response:
             "health": document(await services.health()),
             "region": services.home.region,
             "account": services.home.account,
+            "auth": services.settings.auth,
             "broker": {
                 "kind": "embedded" if services.settings.broker_url == "embedded:" else "rabbitmq",
                 "node": services.broker.node,
@@ -78,6 +79,7 @@ def _worker(row: Row[Any], seen: Seen | None, now_ms: int) -> dict[str, Any]:
         "running": 0 if seen is None or seen.silent else sum(seen.running.values()),
         "started_ms": row.started_ms,
         "heartbeat_ms": row.heartbeat_ms,
+        "runtimes": {} if seen is None else dict(seen.runtimes),
         "state": "dead" if row.died_ms is not None else "silent" if silent else "draining" if draining else "alive",
     }
 

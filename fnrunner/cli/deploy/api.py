@@ -1,4 +1,4 @@
-"""HTTP APIs of a template, compared with those of the server. Pure: what has to be put, and what has to go.
+"""HTTP and REST APIs of a template, compared with those of the server. Pure: what has to be put, and what has to go.
 
 The server takes an API as a whole. Of an API that no template names any more, the routes to this template's functions go.
 """
@@ -42,7 +42,8 @@ def plan_apis(wanted: Iterable[ApiSpec], there: Iterable[Mapping[str, Any]], fun
 
 
 def _wanted(spec: ApiSpec, there: Mapping[str, Any] | None) -> ApiPlan:
-    document: dict[str, Any] = {"stage": spec.stage, "routes": [_route(route) for route in spec.routes]}
+    routes = [_route(route) for route in spec.routes]
+    document: dict[str, Any] = {"type": spec.type, "stage": spec.stage, "routes": routes}
     if spec.cors is not None:
         document["cors"] = {**_NO_CORS, **spec.cors}
     new, old = _comparable(document), {} if there is None else _comparable(there)
@@ -60,24 +61,35 @@ def _left(there: Mapping[str, Any], functions: set[str]) -> ApiPlan | None:
     changes = tuple(Change(f"Routes.{route['route_key']}", route["function"], None) for route in gone)
     if not others:
         return ApiPlan(there["name"], "removed", None, changes)
-    kept = [{key: value for key, value in route.items() if key != "route_key"} for route in others]
+    return ApiPlan(there["name"], "updated", as_put({**there, "routes": others}), changes)
+
+
+def as_put(there: Mapping[str, Any]) -> dict[str, Any]:
+    """What the server tells of an API, as it takes it."""
+    routes = [{key: value for key, value in route.items() if key != "route_key"} for route in there["routes"]]
     cors = {} if there["cors"] is None else {"cors": there["cors"]}
-    return ApiPlan(there["name"], "updated", {"stage": there["stage"], "routes": kept, **cors}, changes)
+    return {"type": there.get("type", "http"), "stage": there["stage"], "routes": routes, **cors}
 
 
 def _route(route: RouteSpec) -> dict[str, Any]:
     document: dict[str, Any] = {"method": route.method, "path": route.path, "function": route.function}
+    if route.qualifier:
+        document["qualifier"] = route.qualifier
+    if route.type == "http" and route.payload != "2.0":
+        document["payload"] = route.payload
     return document if route.timeout_ms is None else {**document, "timeout_ms": route.timeout_ms}
 
 
 def _comparable(document: Mapping[str, Any]) -> dict[str, str | None]:
     """What there is to show, by key."""
-    found = {"StageName": shown(document["stage"])}
+    found = {"Type": shown(document.get("type", "http")), "StageName": shown(document["stage"])}
     for name, value in sorted((document.get("cors") or {}).items()):
         if value != _NO_CORS[name]:
             found[f"CorsConfiguration.{name}"] = shown(value)
     for route in document["routes"]:
         key = f"{route['method']} {route['path']}" if route["path"] else "$default"
         timeout = f" within {route['timeout_ms']} ms" if route.get("timeout_ms") is not None else ""
-        found[f"Routes.{key}"] = f"{route['function']}{timeout}"
+        to = f"{route['function']}:{route['qualifier']}" if route.get("qualifier") else route["function"]
+        payload = f" with payload {route['payload']}" if route.get("payload") else ""
+        found[f"Routes.{key}"] = f"{to}{timeout}{payload}"
     return found

@@ -6,13 +6,14 @@ invokes it, so that its first event already has somewhere to fail to. Every step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from fnrunner.cli.client import Progress
+from fnrunner.cli.deploy import image
 from fnrunner.cli.deploy.api import ApiPlan
 from fnrunner.cli.deploy.plan import FunctionPlan
 from fnrunner.cli.deploy.server import Server
@@ -26,25 +27,25 @@ QUEUE_DEFAULTS: Mapping[str, Any] = MappingProxyType(
 
 
 class BrokeOff(CliError):
-    """A step failed after others had been taken. Running it again completes it."""
+    """A step failed after others had been taken."""
 
 
 @dataclass(slots=True)
 class Journal:
-    """What has been done so far, for the report and for the message when it breaks off."""
+    """What has been done so far, for the message when it breaks off."""
 
+    check: Callable[[], None] = lambda: None
     steps: list[str] = field(default_factory=list)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Raises BrokeOff, naming the step and all before it."""
+        """Raises BrokeOff, naming the step and all before it, and what ``check`` raises before each step."""
+        self.check()
         try:
             yield
         except CliError as error:
             done = ", ".join(self.steps) or "nothing"
-            broke = BrokeOff(
-                f"{name}: {error}\nDone before that: {done}", f"{error.remedy} Running it again completes it."
-            )
+            broke = BrokeOff(f"{name}: {error}\nDone before that: {done}", error.remedy)
             broke.status = error.status
             raise broke from error
         self.steps.append(name)
@@ -72,41 +73,51 @@ def check_resources(stack: Stack, there: Resources) -> None:
             )
 
 
-def apply_resources(stack: Stack, server: Server, there: Resources, journal: Journal) -> dict[str, Any]:
-    """Create what is not there. Gives what became of each, in the shape of the report."""
-    streams = []
-    for stream in stack.streams:
-        if stream.name not in there.streams:
+def plan_resources(stack: Stack, there: Resources) -> dict[str, list[dict[str, Any]]]:
+    """What is to become of each, in the shape of the report."""
+
+    def action(name: str, known: Collection[str]) -> str:
+        return "unchanged" if name in known else "created"
+
+    return {
+        "streams": [{"name": one.name, "action": action(one.name, there.streams)} for one in stack.streams],
+        "queues": [_planned(queue, there) for queue in stack.queues],
+        "topics": [{"name": name, "action": action(name, there.topics)} for name in stack.topics],
+        "buckets": [
+            {"name": name, "action": action(name, there.directories), "directory": there.directories.get(name, "")}
+            for name in stack.buckets
+        ],
+    }
+
+
+def apply_resources(
+    stack: Stack, planned: Mapping[str, list[dict[str, Any]]], server: Server, journal: Journal
+) -> None:
+    """Make what is not there, and describe queues anew that are to be different."""
+    for stream, item in zip(stack.streams, planned["streams"], strict=True):
+        if item["action"] == "created":
             with journal.step(f"stream {stream.name}"):
                 server.create_stream(stream)
-        streams.append({"name": stream.name, "action": "unchanged" if stream.name in there.streams else "created"})
-    queues = [_queue(queue, server, there, journal) for queue in stack.queues]
-    topics = []
-    for name in stack.topics:
-        if name not in there.topics:
-            with journal.step(f"topic {name}"):
-                server.create_topic(name)
-        topics.append({"name": name, "action": "unchanged" if name in there.topics else "created"})
-    buckets = []
-    for name in stack.buckets:
-        directory = there.directories.get(name)
-        if directory is None:
-            with journal.step(f"bucket {name}"):
-                directory = server.create_bucket(name)
-        action = "unchanged" if name in there.directories else "created"
-        buckets.append({"name": name, "action": action, "directory": directory})
-    return {"streams": streams, "queues": queues, "topics": topics, "buckets": buckets}
+    for queue, item in zip(stack.queues, planned["queues"], strict=True):
+        if item["action"] != "unchanged":
+            with journal.step(f"queue {queue.name}"):
+                server.put_queue(QueueSpec(queue.name, {**QUEUE_DEFAULTS, **queue.attributes}))
+    for item in planned["topics"]:
+        if item["action"] == "created":
+            with journal.step(f"topic {item['name']}"):
+                server.create_topic(item["name"])
+    for item in planned["buckets"]:
+        if item["action"] == "created":
+            with journal.step(f"bucket {item['name']}"):
+                item["directory"] = server.create_bucket(item["name"])
 
 
-def _queue(spec: QueueSpec, server: Server, there: Resources, journal: Journal) -> dict[str, Any]:
+def _planned(spec: QueueSpec, there: Resources) -> dict[str, Any]:
     """A queue is described completely: attributes that the template does not give have their defaults."""
     known = there.queues.get(spec.name)
     new = {**QUEUE_DEFAULTS, **spec.attributes}
     old = new if known is None else {**QUEUE_DEFAULTS, **known}
     changes = [asdict(Change(key, shown(old.get(key)), shown(new[key]))) for key in new if old.get(key) != new[key]]
-    if known is None or changes:
-        with journal.step(f"queue {spec.name}"):
-            server.put_queue(QueueSpec(spec.name, new))
     action = "created" if known is None else "updated" if changes else "unchanged"
     return {"name": spec.name, "action": action, "changes": changes}
 
@@ -119,28 +130,66 @@ def apply_apis(plans: Iterable[ApiPlan], server: Server, journal: Journal) -> No
 
 
 def apply_functions(
-    plans: tuple[FunctionPlan, ...], server: Server, journal: Journal, progress: Callable[[str], Any]
+    plans: tuple[FunctionPlan, ...], server: Server, journal: Journal, progress: Callable[[str], Any], *, removing: bool
 ) -> None:
-    """Create and update functions, then what belongs to them. ``progress`` makes a context manager for an upload."""
+    """Create and update functions, then what belongs to them. ``progress`` makes a context manager for an upload.
+
+    Without ``removing``, triggers that are not wanted stay: they go when the deployment can no longer fail.
+    """
     for plan in plans:
         with progress(plan.spec.name) as uploading:
             _function(plan, server, journal, uploading)
-    for plan in plans:
-        if plan.event_invoke:
-            with journal.step(f"asynchronous configuration of {plan.spec.name}"):
-                server.put_event_invoke(plan.spec.name, plan.spec.event_invoke)
-    for plan in plans:
-        if plan.concurrency:
-            with journal.step(f"reserved concurrency of {plan.spec.name}"):
-                server.put_concurrency(plan.spec.name, plan.spec.reserved_concurrency)
-    for plan in plans:
-        if plan.notifications:
-            with journal.step(f"notifications of {plan.spec.name}"):
-                server.put_notifications(plan.spec.name, plan.spec.notifications or ())
+    for phase in PHASES:
+        for plan in plans:
+            phase(plan, server, journal)
     for plan in plans:
         for step in plan.triggers:
-            with journal.step(f"{step.about} of {plan.spec.name}"):
-                server.apply_trigger(plan.spec.name, step)
+            if step.action != "remove" or removing:
+                with journal.step(f"{step.about} of {plan.spec.name}"):
+                    server.apply_trigger(plan.spec.name, step)
+
+
+def _alias(plan: FunctionPlan, server: Server, journal: Journal) -> None:
+    if plan.alias and plan.spec.alias:
+        with journal.step(f"alias {plan.spec.alias.name} of {plan.spec.name}"):
+            server.point_alias(plan.spec.name, plan.spec.alias, plan.version, image.published_sha256(plan.package))
+
+
+def _event_invoke(plan: FunctionPlan, server: Server, journal: Journal) -> None:
+    if plan.event_invoke:
+        with journal.step(f"asynchronous configuration of {plan.spec.name}"):
+            server.put_event_invoke(plan.spec.name, plan.spec.event_invoke, plan.spec.qualifier)
+
+
+def _concurrency(plan: FunctionPlan, server: Server, journal: Journal) -> None:
+    if plan.concurrency:
+        with journal.step(f"reserved concurrency of {plan.spec.name}"):
+            server.put_concurrency(plan.spec.name, plan.spec.reserved_concurrency)
+
+
+def _provisioned(plan: FunctionPlan, server: Server, journal: Journal) -> None:
+    if plan.provisioned and plan.spec.alias:
+        with journal.step(f"provisioned concurrency of {plan.spec.name}"):
+            server.put_provisioned(plan.spec.name, plan.spec.alias.name, plan.spec.alias.provisioned)
+
+
+def _notifications(plan: FunctionPlan, server: Server, journal: Journal) -> None:
+    if plan.notifications:
+        with journal.step(f"notifications of {plan.spec.name}"):
+            server.put_notifications(plan.spec.name, plan.spec.notifications or ())
+
+
+def _permissions(plan: FunctionPlan, server: Server, journal: Journal) -> None:
+    for wanted in plan.permitted:
+        with journal.step(f"permission {wanted.id} of {plan.spec.name}"):
+            server.add_permission(plan.spec.name, wanted)
+    for gone in plan.forbidden:
+        with journal.step(f"permission {gone.id} of {plan.spec.name}"):
+            server.remove_permission(plan.spec.name, gone)
+
+
+PHASES = (_alias, _event_invoke, _concurrency, _provisioned, _notifications, _permissions)
+"""What belongs to a function, in the order in which it is made: each for all functions before the next."""
 
 
 def _function(plan: FunctionPlan, server: Server, journal: Journal, uploading: Progress) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fnrunner.cli.deploy import dependency
+from fnrunner.cli.deploy import dependency, image
 from fnrunner.cli.deploy.package import Entry, Package, of_file, of_folder, pack
-from fnrunner.cli.deploy.spec import CodeSource, FunctionSpec
+from fnrunner.cli.deploy.spec import CodeSource, FunctionSpec, LayerSpec
 from fnrunner.cli.error import CliError, UsageFault
 
 INLINE = "index.py"
@@ -35,8 +35,28 @@ class Builder:
             raise UsageFault("\n".join(map(str, faults)), faults[0].remedy) from faults[0]
         return packages
 
+    def build_layers(self, specs: tuple[LayerSpec, ...]) -> dict[str, Package]:
+        """The content of each layer by its name. Raises UsageFault when it cannot be packaged, InstallFailed."""
+        return {spec.name: self._layer(spec) for spec in specs}
+
+    def _layer(self, spec: LayerSpec) -> Package:
+        path = spec.code.path
+        if path is None or (path.suffix == ".zip" and path.is_file()):
+            return Package.of(path.read_bytes()) if path else pack({})
+        if not path.is_dir():
+            raise UsageFault(f"{spec.name}: {path} is no folder or .zip file", "A layer's ContentUri is one of these.")
+        own = of_folder(path)
+        if not spec.runtime:
+            return pack(own)
+        architectures = spec.parameters.get("CompatibleArchitectures") or ["x86_64"]
+        required = self._required(path, dependency.Target(spec.runtime, architectures[0]))
+        sources = {name: entry for name, entry in own.items() if name != dependency.FILE}
+        return pack({f"python/{name}": entry for name, entry in {**required, **sources}.items()})
+
     def build(self, spec: FunctionSpec) -> Package:
         """Raises UsageFault when the code cannot be packaged or does not hold the handler, InstallFailed."""
+        if spec.code.image:
+            return image.package(spec.code.image)
         target = dependency.Target(str(spec.configuration["Runtime"]), spec.architecture or "x86_64")
         key = (spec.code, target)
         if key not in self._built:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +17,13 @@ from fnrunner.cli.error import UsageFault
 from fnrunner.cli.option import pairs
 from fnrunner.cli.output import Output
 
+if TYPE_CHECKING:
+    from fnrunner.cli.deploy.deployment import Wish
+
 COLOURS = {"created": "green", "updated": "yellow", "unchanged": "dim", "removed": "red"}
 KINDS = {
-    "streams": "stream", "queues": "queue", "topics": "topic", "buckets": "bucket", "functions": "function",
+    "roles": "role",
+    "streams": "stream", "queues": "queue", "topics": "topic", "buckets": "bucket", "layers": "layer", "functions": "function",
     "http_apis": "HTTP API",
 }  # fmt: skip
 """The lists of the report in the order in which they are printed, and what one of each is called."""
@@ -49,6 +57,15 @@ def register(app: click.Group) -> None:
     multiple=True,
     help="A template's parameter; repeatable.",
 )
+@click.option("--parameter", "parameters", metavar="K=V", multiple=True, help="The same.")
+@click.option(
+    "--stack-name", "stack_name", metavar="NAME", help="What the template is deployed as. [default: the folder's]"
+)
+@click.option("--config-env", "config_env", metavar="ENV", help="The section of samconfig.toml. [default: default]")
+@click.option("--dry-run", "--diff", "dry_run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option(
+    "--yes", "-y", "yes", is_flag=True, help="Do not ask; take away what has left the template, with its data."
+)
 @click.option("--no-cache", "no_cache", is_flag=True, help="Install requirements anew.")
 @option.as_json
 @option.endpoint
@@ -64,6 +81,11 @@ def deploy(
     role: str | None,
     reserved_concurrency: int | None,
     parameter_overrides: tuple[str, ...],
+    parameters: tuple[str, ...],
+    stack_name: str | None,
+    config_env: str | None,
+    dry_run: bool,
+    yes: bool,
     no_cache: bool,
     as_json: bool,
     endpoint_url: str,
@@ -73,39 +95,69 @@ def deploy(
     Running it again changes only what is different. Without a template, options that are not given stay as they are; with
     --env all variables are given. requirements.txt is installed into the package, .fnrunnerignore names what stays out.
 
-    A template may have AWS::Serverless::Function, with FunctionUrlConfig and the events S3, SQS, SNS, Kinesis, DynamoDB, MQ,
-    SelfManagedKafka, Schedule, ScheduleV2 and HttpApi; AWS::Serverless::HttpApi, AWS::Lambda::EventSourceMapping,
-    AWS::Kinesis::Stream, AWS::SQS::Queue, AWS::SNS::Topic and AWS::S3::Bucket; with Ref, GetAtt, Sub and Join. !GetAtt
-    BUCKET.Directory is the directory that the bucket watches, FUNCTIONUrl.FunctionUrl a function's URL, API.ApiEndpoint where
-    an HTTP API answers. What invokes a function and has left the template is taken away.
+    A template is deployed as a stack: all of it or, when something fails, nothing. On a terminal the changes are shown
+    first, and asked about. What has left the template is taken away, but for what has DeletionPolicy: Retain; nothing is
+    ever replaced, so that UpdateReplacePolicy has nothing to keep. A deployment that was killed is brought to an end by the
+    next one, or by `fnrunner stack recover`. samconfig.toml gives the stack's name and parameters where options do not.
 
-    With --json: {"functions": [{"name", "action", "arn", "code_sha256", "changes": [{"key", "old", "new"}]}], "streams":
-    [{"name", "action"}], "queues": [{"name", "action", "changes"}], "topics": [{"name", "action"}], "buckets": [{"name",
-    "action", "directory"}], "http_apis": [{"name", "action", "url", "changes"}], "outputs": {}, "warnings": []}; action is
-    created, updated, unchanged or removed.
+    A template may have Parameters, Mappings, Conditions, Globals and Outputs; AWS::Serverless::Function, with
+    AutoPublishAlias, FunctionUrlConfig and the events S3, SQS, SNS, Kinesis, DynamoDB, MQ, SelfManagedKafka, Schedule,
+    ScheduleV2, HttpApi and Api; and the other types of resources that an error names when it meets one that is not supported.
+    !GetAtt BUCKET.Directory is the directory that the bucket watches, FUNCTIONUrl.FunctionUrl a function's URL,
+    API.ApiEndpoint where an HTTP API answers.
+
+    With --json: {"stack", "changed", "dry_run", "roles": [{"name", "action", "changes"}],
+    "functions": [{"name", "action", "arn", "code_sha256", "changes": [{"key",
+    "old", "new"}]}], "streams": [{"name", "action"}], "queues": [{"name", "action", "changes"}], "topics": [{"name",
+    "action"}], "buckets": [{"name", "action", "directory"}], "layers": [{"name",
+    "action", "arn"}], "http_apis": [{"name", "action", "url", "changes"}],
+    "outputs": {}, "warnings": []}; action is created, updated, unchanged or removed.
     """
-    from fnrunner.cli.client import Client
     from fnrunner.cli.deploy.deployment import Deployment
     from fnrunner.cli.deploy.local import Options
-    from fnrunner.cli.deploy.server import Server
 
     output = Output(as_json)
     variables = pairs(env, "--env") if env else None
     options = Options(name, handler, runtime, memory, timeout, variables, description, role, reserved_concurrency)
-    deployment = Deployment(Server(Client(endpoint_url)), output, os.environ, use_cache=not no_cache)
+    agree = partial(_agree, output) if _asks(as_json, yes) else lambda report: True
+    deployment = Deployment.at(endpoint_url, output, os.environ, use_cache=not no_cache, agree=agree)
     template = template_of(Path(path))
-    if template is None and parameter_overrides:
-        raise UsageFault("--parameter-overrides: there is no template here", "Leave it out, or name the template.")
-    if template is not None and (given := options.given()):
-        raise UsageFault(f"{', '.join(given)}: a template says that itself", f"Write it into {template}.")
-    report = (
-        deployment.template(template, parameter_overrides)
-        if template is not None
-        else deployment.function(Path(path), options)
-    )
+    if template is None:
+        given = {
+            "--parameter-overrides": parameter_overrides, "--parameter": parameters, "--stack-name": stack_name,
+            "--config-env": config_env, "--dry-run": dry_run,
+        }  # fmt: skip
+        if used := [option_name for option_name, value in given.items() if value]:
+            raise UsageFault(f"{', '.join(used)}: there is no template here", "Leave it out, or name the template.")
+        report = deployment.function(Path(path), options)
+    else:
+        if used := options.given():
+            raise UsageFault(f"{', '.join(used)}: a template says that itself", f"Write it into {template}.")
+        wish = wish_of(template, (*parameter_overrides, *parameters), stack_name or "", config_env or "")
+        report = deployment.template(replace(wish, dry_run=dry_run, yes=yes or _asks(as_json, yes)))
     if as_json:
         output.json(report)
-    _print(output, report)
+    show(output, report)
+
+
+def wish_of(template: Path, overrides: tuple[str, ...], stack_name: str = "", config_env: str = "") -> Wish:
+    """What a template and the samconfig.toml beside it ask for. Raises UsageFault."""
+    from fnrunner.cli.deploy import parameter, samconfig
+    from fnrunner.cli.deploy.deployment import Wish
+
+    found = samconfig.read(template.absolute().parent, config_env)
+    given = {**found.parameters, **parameter.overrides(overrides)}
+    return Wish(template, given, stack_name or found.stack_name)
+
+
+def _asks(as_json: bool, yes: bool) -> bool:
+    """Only people are asked: on a terminal, and not where --yes has answered already."""
+    return not as_json and not yes and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _agree(output: Output, report: Mapping[str, Any]) -> bool:
+    show(output, {**report, "outputs": {}})
+    return click.confirm("Deploy this?")
 
 
 def template_of(path: Path) -> Path | None:
@@ -122,7 +174,10 @@ def template_of(path: Path) -> Path | None:
     raise UsageFault(f"{path} {missing}", "Name what to deploy: `fnrunner deploy PATH`.")
 
 
-def _print(output: Output, report: dict[str, Any]) -> None:
+def show(output: Output, report: Mapping[str, Any]) -> None:
+    """Print a deployment's report for people."""
+    if report.get("dry_run"):
+        output.line("Nothing is changed; this would be:")
     for kind, word in KINDS.items():
         for item in report[kind]:
             action = output.paint(item["action"], COLOURS[item["action"]])

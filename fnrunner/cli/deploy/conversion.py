@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from fnrunner.cli.deploy.event import IMPLICIT_API, Event
+from fnrunner.cli.deploy.event import IMPLICIT_API, IMPLICIT_REST_API, Event
 from fnrunner.cli.deploy.spec import RouteSpec
 from fnrunner.cli.deploy.trigger import Kind, TriggerSpec
 from fnrunner.model import arn
@@ -59,14 +60,32 @@ GROUP = "SelfManagedKafkaEventSourceConfig"
 _EVENT_SOURCE = {"SQS": "Queue", "Kinesis": "Stream", "DynamoDB": "Stream", "MQ": "Broker"}
 
 
-def triggers(events: Mapping[str, Event], function: str) -> list[TriggerSpec]:
+def triggers(events: Mapping[str, Event], function: str, qualifier: str = "") -> list[TriggerSpec]:
     """What the events of a function ask for, besides those of buckets and the routes of APIs."""
-    return [_trigger(name, event, function) for name, event in events.items() if event.type not in ("S3", "HttpApi")]
+    read = [_trigger(name, event, function) for name, event in events.items() if event.type not in ("S3", *ROUTES)]
+    return [replace(trigger, qualifier=qualifier) for trigger in read] if qualifier else read
 
 
-def routes(events: Mapping[str, Event], function: str) -> list[RouteSpec]:
-    """The routes that lead to a function."""
-    return [_route(name, event.properties, function) for name, event in events.items() if event.type == "HttpApi"]
+ROUTES = ("HttpApi", "Api")
+
+
+def routes(events: Mapping[str, Event], function: str, implicit_api: str, qualifier: str = "") -> list[RouteSpec]:
+    """The routes that lead to a function. ``implicit_api`` is where those of HTTP APIs belong that name none."""
+    return [
+        _route(name, event, function, implicit_api, qualifier) for name, event in events.items() if event.type in ROUTES
+    ]
+
+
+def implicit_rest_api(implicit_api: str) -> str:
+    """The REST API of routes that name none, from the HTTP API of such routes: a stack's own names go together.
+
+    >>> implicit_rest_api("serverlesshttpapi"), implicit_rest_api("shop-serverlesshttpapi")
+    ('serverlessrestapi', 'shop-serverlessrestapi')
+    """
+    usual = IMPLICIT_API.lower()
+    if not implicit_api.endswith(usual):
+        return f"{implicit_api[:58]}-rest"
+    return implicit_api.removesuffix(usual) + IMPLICIT_REST_API.lower()
 
 
 def _trigger(name: str, event: Event, function: str) -> TriggerSpec:
@@ -134,6 +153,14 @@ def mapping_parameters(key: str) -> dict[str, Any]:
     return {"EventSourceArn": source, **({"Queues": [place]} if place else {})}
 
 
+def url(given: Mapping[str, Any]) -> TriggerSpec:
+    """A function URL from FunctionUrlConfig, or from an AWS::Lambda::Url."""
+    # what is off is not told by the server either
+    cors = {key: value for key, value in (given.get("Cors") or {}).items() if value}
+    body = {"AuthType": given.get("AuthType"), "InvokeMode": given.get("InvokeMode") or "BUFFERED", "Cors": cors}
+    return TriggerSpec(Kind.URL, "FunctionUrl", "", body)
+
+
 def _subscription(name: str, properties: Mapping[str, Any]) -> TriggerSpec:
     topic = str(properties.get("Topic") or "").rpartition(":")[2]
     policy = properties.get("FilterPolicy")
@@ -178,15 +205,20 @@ def _scheduled(name: str, properties: Mapping[str, Any], function: str, body: Ma
     return TriggerSpec(Kind.SCHEDULE, name, str(key), whole)
 
 
-def _route(name: str, properties: Mapping[str, Any], function: str) -> RouteSpec:
+def _route(name: str, event: Event, function: str, implicit_api: str, qualifier: str) -> RouteSpec:
+    properties, rest = event.properties, event.type == "Api"
+    usual = implicit_rest_api(implicit_api) if rest else implicit_api
     path = str(properties.get("Path") or "")
     method = str(properties.get("Method") or "ANY").upper().replace("*", "ANY")
     everything = path in ("", "$default")
     return RouteSpec(
         name,
-        str(properties.get("ApiId") or IMPLICIT_API.lower()).lower(),
+        str(properties.get("RestApiId" if rest else "ApiId") or usual).lower(),
         function,
         "" if everything else method,
         "" if everything else path,
         properties.get("TimeoutInMillis"),
+        qualifier,
+        type="rest" if rest else "http",
+        payload="1.0" if rest else properties.get("PayloadFormatVersion") or "2.0",
     )

@@ -1,139 +1,244 @@
-"""One deployment from beginning to end. Nothing is changed before everything was read and packaged."""
+"""One deployment from beginning to end. Nothing is changed before everything was read, packaged, compared and agreed to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fnrunner.cli.deploy import dependency, local, parameter
-from fnrunner.cli.deploy.api import ApiPlan, plan_apis
-from fnrunner.cli.deploy.apply import (
-    Journal,
-    Resources,
-    apply_apis,
-    apply_functions,
-    apply_resources,
-    check_resources,
-)
+from fnrunner.cli.client import Client
+from fnrunner.cli.deploy import dependency, interpreter, local
+from fnrunner.cli.deploy.apply import Journal, apply_functions
 from fnrunner.cli.deploy.build import Builder
-from fnrunner.cli.deploy.naming import Situation
+from fnrunner.cli.deploy.convergence import LAYER_CODE, LISTS, Convergence, Preview
+from fnrunner.cli.deploy.conversion import implicit_rest_api
+from fnrunner.cli.deploy.event import IMPLICIT_API
 from fnrunner.cli.deploy.package import Package
 from fnrunner.cli.deploy.plan import FunctionPlan, plan_function
+from fnrunner.cli.deploy.rollout import Rollout, leaving, retained_before
 from fnrunner.cli.deploy.server import Server
 from fnrunner.cli.deploy.spec import Stack
-from fnrunner.cli.deploy.template import read_template
-from fnrunner.cli.deploy.trigger import plan_triggers
-from fnrunner.cli.error import UsageFault
+from fnrunner.cli.deploy.stack_record import Owned, Record, Revision, Status, owned_by
+from fnrunner.cli.deploy.stack_server import StackServer
+from fnrunner.cli.error import CliError, UsageFault
 from fnrunner.cli.output import Output
+
+Agree = Callable[[Mapping[str, Any]], bool]
+"""Asked with the report of what would be done; False: leave everything as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A template to deploy, and how. ``stack`` empty: the folder's name. ``yes``: what holds data may go too."""
+
+    file: Path
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stack: str = ""
+    dry_run: bool = False
+    yes: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.stack or self.file.absolute().parent.name or "root"
+
+    @property
+    def origin(self) -> str:
+        """Where the template lies, for whoever comes from elsewhere."""
+        return f"{socket.gethostname()}:{self.file.absolute()}"
+
+
+class Declined(CliError):
+    """Nothing was changed."""
+
+
+class MeanwhileChanged(CliError):
+    """Somebody else has deployed the stack while this was being prepared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """``environ`` says where the cache is. Both methods give the report that ``--json`` prints."""
+    """``environ`` says where the cache is. The report that ``template`` and ``function`` give is what ``--json`` prints.
+
+    ``on_plans`` is told what is deployed now, with each function's package and where that was made from.
+    """
 
     server: Server
+    stacks: StackServer
     output: Output
     environ: Mapping[str, str]
     use_cache: bool = True
+    agree: Agree = lambda report: True
+    on_plans: Callable[[tuple[FunctionPlan, ...]], None] = lambda plans: None
 
-    def template(self, file: Path, overrides: Sequence[str]) -> dict[str, Any]:
-        """Deploy a SAM template. Raises TemplateFault, UsageFault, BrokeOff."""
-        text = file.read_text()
-        situation = self._situation(Situation(file, self.server.home(), parameter.overrides(overrides)))
-        there = Resources(
-            self.server.queues(), situation.directories, self.server.streams(), frozenset(self.server.topics())
-        )
-        stack = read_template(text, situation)
-        _check_buckets(stack, there)
-        check_resources(stack, there)
-        packages = self._builder().build_all(stack.functions)
-        for spec in stack.functions:
-            plan_triggers(spec.triggers or (), self.server.current(spec.name, triggers=True).triggers)
-        journal = Journal()
-        made = apply_resources(stack, self.server, there, journal)
-        warnings = [*stack.warnings, *_hidden(made["buckets"])]
-        for warning in warnings:
+    @classmethod
+    def at(cls, endpoint_url: str, output: Output, environ: Mapping[str, str], **rest: Any) -> Deployment:
+        """With the server at a URL."""
+        client = Client(endpoint_url)
+        return cls(Server(client), StackServer(client), output, environ, **rest)
+
+    def template(self, wish: Wish) -> dict[str, Any]:
+        """Deploy a SAM template. Raises TemplateFault, UsageFault, StackInUse, WentBack, NotCleaned."""
+        record = self._settled(wish)
+        owners = self.stacks.owners()
+        target = Revision(
+            wish.file.read_text(), wish.file.name, wish.parameters, origin=wish.origin,
+            implicit_api=implicit_api_of(record, owners),
+        )  # fmt: skip
+        convergence = self._convergence(record, wish.name)
+        stack = convergence.read(target, wish.file)
+        _check_owners(owned_by(stack), owners, wish.name)
+        builder = Builder(dependency.cache_folder(self.environ), self.use_cache)
+        functions, layers = builder.build_all(stack.functions), builder.build_layers(stack.layers)
+        packages = {**functions, **{f"{LAYER_CODE}{name}": package for name, package in layers.items()}}
+        target = replace(
+            target, code={name: one.digest for name, one in functions.items()},
+            layers={name: one.digest for name, one in layers.items()},
+        )  # fmt: skip
+        if layers:
+            # Read again: only now is it known which version of a layer has the content.
+            stack = convergence.read(target, wish.file)
+        gone = leaving(record.owned, stack, retained_before(record, convergence))
+        preview = convergence.preview(stack, packages.__getitem__, tuple(gone))
+        preview = _warned(preview, interpreter.warnings(stack.functions, self.server.workers()))
+        _check_gone(gone, wish, record)
+        nothing = preview.changes_nothing and record.current is not None
+        if wish.dry_run or (nothing and target.same_as(record.current)):
+            self._tell(stack, packages)
+            return self._report(preview.report, wish, changed=False)
+        for warning in preview.report["warnings"]:
             self.output.note(f"warning: {warning}")
-        # Read again: only now are the directories of new buckets known, which variables and outputs may name.
-        situation = self._situation(situation)
-        plans = self._plans(read_template(text, situation), packages)
-        functions = self._apply(plans, journal)
-        apis = plan_apis(stack.apis, self.server.apis(), {spec.name for spec in stack.functions})
-        apply_apis(apis, self.server, journal)
-        # And again: only now are URLs known.
-        situation = self._situation(situation)
-        stack = read_template(text, situation)
-        if {spec.name: spec for spec in stack.functions} != {plan.spec.name: plan.spec for plan in plans}:
-            self._apply(self._plans(stack, packages), journal)
-        answers = situation.apis
-        return {
-            **functions,
-            **made,
-            "http_apis": [_reported_api(plan, answers.get(plan.name, "")) for plan in apis],
-            "outputs": dict(stack.outputs),
-            "warnings": warnings,
-        }
+        if not nothing and not self.agree(preview.report):
+            raise Declined("Nothing was changed.")
+        report = self._roll_out(wish, record, target, packages, preview, convergence)
+        self._tell(stack, packages)
+        return report
 
-    def _situation(self, before: Situation) -> Situation:
-        """With what the server says now."""
-        apis = {api["name"]: api["endpoint"].removesuffix(f"{api['stage']}/") for api in self.server.apis()}
-        return replace(before, directories=self.server.directories(), urls=self.server.urls(), apis=apis)
+    def _tell(self, stack: Stack, packages: Mapping[str, Package]) -> None:
+        self.on_plans(tuple(FunctionPlan(spec, packages[spec.name], "", False) for spec in stack.functions))
 
-    def _plans(self, stack: Stack, packages: Mapping[str, Package]) -> tuple[FunctionPlan, ...]:
-        return tuple(
-            plan_function(spec, packages[spec.name], self.server.current(spec.name, triggers=True))
-            for spec in stack.functions
-        )
+    def _roll_out(
+        self,
+        wish: Wish,
+        planned: Record,
+        target: Revision,
+        packages: Mapping[str, Package],
+        preview: Preview,
+        convergence: Convergence,
+    ) -> dict[str, Any]:
+        with self.stacks.held(wish.name) as (hold, record):
+            if record.revision != planned.revision:
+                raise MeanwhileChanged(f"The stack {wish.name} has been deployed meanwhile", "Run it again.")
+            for package in packages.values():
+                hold.check()
+                self.stacks.upload(package)
+            rollout = Rollout(convergence, self.stacks, hold)
+            _, report = rollout.deploy(record, target, packages.__getitem__, preview.stack)
+        for warning in set(report["warnings"]) - set(preview.report["warnings"]):
+            self.output.note(f"warning: {warning}")
+        warnings = list(dict.fromkeys((*report["warnings"], *preview.report["warnings"])))
+        return self._report({**report, "warnings": warnings}, wish, changed=True)
+
+    def _settled(self, wish: Wish) -> Record:
+        """The stack's record, after what broke off has been brought to an end."""
+        record = self.stacks.find(wish.name)
+        if record.status is Status.COMPLETE or wish.dry_run:
+            return record
+        self.recover(wish.name)
+        return self.stacks.find(wish.name)
+
+    def recover(self, name: str) -> Record | None:
+        """Bring a deployment that broke off to an end: back to what was there before it, or, where it had come further
+        than that, to its own. None: nothing is left. Raises StackInUse, BrokeOff.
+        """
+        with self.stacks.held(name) as (hold, record):
+            if record.status is Status.COMPLETE:
+                return record
+            self.output.note(
+                f"stack {name}: a deployment broke off while {record.status.value}; bringing it to an end first"
+            )
+            return Rollout(self._convergence(record, name), self.stacks, hold).recover(record)
+
+    def delete(self, name: str, agree: Callable[[Record], bool]) -> list[Owned]:
+        """Take away everything that the stack made, and forget it; what went. Raises Declined, StackInUse, BrokeOff."""
+        record = self.stacks.find(name)
+        if record.revision == 0:
+            raise UsageFault(f"There is no stack {name}", "`fnrunner stack ls` lists them.")
+        if record.status is Status.DEPLOYING and (back := self.recover(name)) is None:
+            return []
+        if not agree(back if record.status is Status.DEPLOYING and back else record):
+            raise Declined("Nothing was changed.")
+        with self.stacks.held(name) as (hold, now):
+            Rollout(self._convergence(now, name), self.stacks, hold).delete(now)
+        return list(now.owned)
+
+    def _convergence(self, record: Record, name: str) -> Convergence:
+        functions = [one.name for one in (*record.owned, *record.creating) if one.kind == "function"]
+        return Convergence(self.server.owning(functions), self.output, name)
+
+    def _report(self, report: Mapping[str, Any], wish: Wish, *, changed: bool) -> dict[str, Any]:
+        return {**{kind: report[kind] for kind in LISTS}, "outputs": report["outputs"], "warnings": report["warnings"],
+                "stack": wish.name, "changed": changed, "dry_run": wish.dry_run}  # fmt: skip
 
     def function(self, path: Path, options: local.Options) -> dict[str, Any]:
         """Deploy a folder or file with a handler. Raises UsageFault, BrokeOff."""
         current = self.server.current(local.function_name(path, options))
         spec = local.function_spec(path, options, current, self.server.home())
-        plan = plan_function(spec, self._builder().build(spec), current)
-        nothing: dict[str, Any] = {
-            kind: [] for kind in ("streams", "queues", "topics", "buckets", "http_apis", "warnings")
-        }
-        return {**self._apply((plan,), Journal()), **nothing, "outputs": {}}
-
-    def _builder(self) -> Builder:
-        return Builder(dependency.cache_folder(self.environ), self.use_cache)
-
-    def _apply(self, plans: tuple[FunctionPlan, ...], journal: Journal) -> dict[str, Any]:
-        apply_functions(plans, self.server, journal, self.output.progress)
-        return {"functions": [self._reported(plan) for plan in plans]}
-
-    def _reported(self, plan: FunctionPlan) -> dict[str, Any]:
-        return {
-            "name": plan.spec.name,
-            "action": plan.action,
-            "arn": plan.arn or self.server.arn(plan.spec.name),
-            "code_sha256": plan.package.code_sha256,
-            "changes": [asdict(change) for change in plan.changes],
-        }
+        builder = Builder(dependency.cache_folder(self.environ), self.use_cache)
+        plan = plan_function(spec, builder.build(spec), current)
+        warnings = interpreter.warnings((spec,), self.server.workers())
+        for warning in warnings:
+            self.output.note(f"warning: {warning}")
+        apply_functions((plan,), self.server, Journal(), self.output.progress, removing=False)
+        self.on_plans((plan,))
+        convergence = Convergence(self.server, self.output, "")
+        nothing: dict[str, Any] = {kind: [] for kind in LISTS}
+        return {**nothing, "functions": [convergence.reported(plan)], "outputs": {}, "warnings": warnings}
 
 
-def _reported_api(plan: ApiPlan, url: str) -> dict[str, Any]:
-    changes = [asdict(change) for change in plan.changes]
-    return {"name": plan.name, "action": plan.action, "url": url, "changes": changes}
+def _warned(preview: Preview, more: list[str]) -> Preview:
+    return replace(preview, report={**preview.report, "warnings": [*preview.report["warnings"], *more]})
 
 
-def _check_buckets(stack: Stack, there: Resources) -> None:
-    known = {*stack.buckets, *there.directories}
-    missing = {item.bucket for spec in stack.functions for item in spec.notifications or () if item.bucket not in known}
-    if missing:
+def implicit_api_of(record: Record, owners: Mapping[Owned, str]) -> str:
+    """The name of the API of routes that name none: SAM's, but that another stack may have it already, or its REST API's."""
+    usual = Owned("http_api", IMPLICIT_API.lower())
+    both = (usual, Owned(usual.kind, implicit_rest_api(usual.name)))
+    if record.current is not None and record.current.implicit_api:
+        return record.current.implicit_api
+    if all(owners.get(one, record.name) == record.name for one in both):
+        return usual.name
+    label = "".join(char if char.isalnum() else "-" for char in record.name.lower())
+    return f"{label[: 62 - len(usual.name)]}-{usual.name}".strip("-")
+
+
+def _check_owners(wanted: Sequence[Owned], owners: Mapping[Owned, str], name: str) -> None:
+    taken = [(one, owners[one]) for one in wanted if owners.get(one, name) != name]
+    if taken:
+        said = "\n".join(
+            f"The {one.kind.replace('_', ' ')} {one.name} belongs to the stack {owner}" for one, owner in taken
+        )
         raise UsageFault(
-            f"The template names buckets that are not there: {', '.join(sorted(missing))}",
-            "Add an AWS::S3::Bucket, or start the server with --bucket NAME=DIR.",
+            said,
+            "Give it another name, such as !Sub ${AWS::StackName}-NAME, or delete that stack with `fnrunner stack rm`.",
         )
 
 
-def _hidden(buckets: list[dict[str, Any]]) -> list[str]:
-    """Warnings about directories that functions may not see."""
-    return [
-        f"bucket {item['name']} lies in {item['directory']}: where functions have a /tmp of their own they do not see it. "
-        "Start the server with a --data-dir or --bucket outside /tmp"
-        for item in buckets
-        if Path(item["directory"]).is_relative_to("/tmp")  # noqa: S108
-    ]
+def _check_gone(gone: Sequence[Owned], wish: Wish, record: Record) -> None:
+    """What is taken away by mistake cannot be had back: two folders of one name, a queue with messages."""
+    if wish.yes or wish.dry_run or not gone:
+        return
+    names = ", ".join(f"{one.kind.replace('_', ' ')} {one.name}" for one in gone)
+    if not wish.stack and record.current and record.current.origin != wish.origin:
+        raise UsageFault(
+            f"The stack {wish.name} was deployed from {record.current.origin}. Deploying this one in its place would take "
+            f"away: {names}",
+            "Is it another one? Give it a name of its own with --stack-name. Otherwise say --yes.",
+        )
+    if data := [one for one in gone if one.kind in ("queue", "stream")]:
+        held = ", ".join(f"{one.kind} {one.name}" for one in data)
+        raise UsageFault(
+            f"Left the template, and would go with all that is in it: {held}",
+            "Say --yes to take it away, or give it DeletionPolicy: Retain before it leaves.",
+        )

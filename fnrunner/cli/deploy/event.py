@@ -15,10 +15,12 @@ from fnrunner.cli.deploy.schema import Reader, items, one_of, section, text, who
 from fnrunner.cli.deploy.source import Node
 
 IMPLICIT_API = "ServerlessHttpApi"
-"""The API of routes that name none."""
+"""The HTTP API of routes that name none."""
+
+IMPLICIT_REST_API, IMPLICIT_STAGE = "ServerlessRestApi", "Prod"
+"""The REST API of routes that name none, and its stage."""
 
 REFUSED: Mapping[str, str] = {
-    "Api": "is not supported: use HttpApi, whose events have the payload format 2.0",
     "DocumentDB": "is not supported: nothing here reads Amazon DocumentDB",
     "MSK": "is not supported: use SelfManagedKafka, which names the bootstrap servers",
 }
@@ -160,7 +162,7 @@ def http_route(node: Node, where: str, faults: Faults) -> dict[str, Any]:
             "ApiId": text(takes="an API, as !Ref gives it"),
             "Method": _METHOD,
             "Path": text(r"/.*|\$default", takes="a path that begins with /"),
-            "PayloadFormatVersion": one_of("2.0"),
+            "PayloadFormatVersion": one_of("2.0", "1.0"),
             "TimeoutInMillis": whole(50, 30_000),
         }
     )(node, where, faults)
@@ -170,6 +172,21 @@ def http_route(node: Node, where: str, faults: Faults) -> dict[str, Any]:
             f"is {method}, but the route has no Path of its own and takes every method: give it a Path, or leave it out"
         )
         faults.add(node.entries()["Method"].line, f"{where}.Method", what)
+    return values
+
+
+def rest_route(node: Node, where: str, faults: Faults) -> dict[str, Any]:
+    """A route of a REST API, which anybody may call: Auth can only say that."""
+    values: dict[str, Any] = section(
+        {
+            "RestApiId": text(takes="an API, as !Ref gives it"),
+            "Method": _METHOD,
+            "Path": text(r"/.*", takes="a path that begins with /"),
+            "TimeoutInMillis": whole(50, 900_000),
+            "Auth": section({"Authorizer": one_of("NONE")}),
+        },
+        required=("Method", "Path"),
+    )(node, where, faults)
     return values
 
 
@@ -212,7 +229,7 @@ STREAM: Mapping[str, Reader] = {
     "TumblingWindowInSeconds": whole(0, 900),
 }
 ACCESS: Mapping[str, Reader] = {"SourceAccessConfigurations": items(_ACCESS)}
-_NAME = text(r"[0-9a-zA-Z_.-]{1,64}", takes="1 to 64 of a-z A-Z 0-9 - _ .")
+NAME = text(r"[0-9a-zA-Z_.-]{1,64}", takes="1 to 64 of a-z A-Z 0-9 - _ .")
 _STATE = one_of("ENABLED", "DISABLED")
 _METHOD = text(r"(?i)GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|ANY|\*", takes="a method of HTTP, or ANY")
 
@@ -230,6 +247,18 @@ def _rules(node: Node, where: str, faults: Faults) -> list[dict[str, Any]]:
     return read
 
 
+SCHEDULE_V2: Mapping[str, Reader] = {
+    "ScheduleExpression": expression("rate", "cron", "at"),
+    "ScheduleExpressionTimezone": text(takes="a time zone such as Europe/Berlin"),
+    "FlexibleTimeWindow": flexible_window,
+    "Name": NAME,
+    "GroupName": one_of("default"),
+    "Description": text(),
+    "State": _STATE,
+    "Input": json_text,
+    "StartDate": moment,
+    "EndDate": moment,
+}
 TYPES: Mapping[str, Reader] = {
     "S3": section(
         {
@@ -267,7 +296,7 @@ TYPES: Mapping[str, Reader] = {
     "Schedule": section(
         {
             "Schedule": expression("rate", "cron"),
-            "Name": _NAME,
+            "Name": NAME,
             "Description": text(),
             "Enabled": boolean,
             "State": _STATE,
@@ -275,22 +304,9 @@ TYPES: Mapping[str, Reader] = {
         },
         required=("Schedule",),
     ),
-    "ScheduleV2": section(
-        {
-            "ScheduleExpression": expression("rate", "cron", "at"),
-            "ScheduleExpressionTimezone": text(takes="a time zone such as Europe/Berlin"),
-            "FlexibleTimeWindow": flexible_window,
-            "Name": _NAME,
-            "GroupName": one_of("default"),
-            "Description": text(),
-            "State": _STATE,
-            "Input": json_text,
-            "StartDate": moment,
-            "EndDate": moment,
-        },
-        required=("ScheduleExpression",),
-    ),
+    "ScheduleV2": section(SCHEDULE_V2, required=("ScheduleExpression",)),
     "HttpApi": http_route,
+    "Api": rest_route,
 }  # fmt: skip
 
 

@@ -7,17 +7,36 @@ from dataclasses import dataclass, field
 from fnrunner.cli.error import UsageFault
 
 
+class Line(int):
+    """A line's number that knows the column too; both count from 1, and a column of 0 is none.
+
+    >>> Line.at(4, 7), Line.at(4, 7).column
+    (4, 7)
+    """
+
+    column: int = 0
+
+    @classmethod
+    def at(cls, line: int, column: int) -> Line:
+        made = cls(line)
+        made.column = column
+        return made
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """``where`` is a path in the template, such as ``Resources.Thumb.Properties.VpcConfig``; ``line`` counts from 1."""
+    """``where`` is a path in the template, such as ``Resources.Thumb.Properties.VpcConfig``; ``line`` counts from 1, and
+    may be a :class:`Line`."""
 
     line: int
     where: str
     what: str
 
     def show(self, file: str) -> str:
-        """``template.yaml:23: Resources.Thumb.Properties.VpcConfig is not supported``"""
-        return f"{file}:{self.line}: {self.where} {self.what}".replace("  ", " ")
+        """``template.yaml:23:7: Resources.Thumb.Properties.VpcConfig is not supported``"""
+        column = self.line.column if isinstance(self.line, Line) else 0
+        place = f"{file}:{self.line}:{column}" if column else f"{file}:{self.line}"
+        return f"{place}: {self.where} {self.what}".replace("  ", " ")
 
 
 @dataclass(slots=True)

@@ -4,21 +4,53 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fnrunner.cli.deploy.event import IMPLICIT_API
+from fnrunner.cli.deploy.conversion import implicit_rest_api
+from fnrunner.cli.deploy.event import IMPLICIT_API, IMPLICIT_REST_API, IMPLICIT_STAGE
 from fnrunner.cli.deploy.fault import Faults
 from fnrunner.cli.deploy.intrinsics import Names, Scope, resolve
-from fnrunner.cli.deploy.resource import BUCKET, FUNCTION, HTTP_API, MAPPING, NAMES, QUEUE, STREAM, TOPIC
-from fnrunner.cli.deploy.source import Node
+from fnrunner.cli.deploy.resource import (
+    BUCKET,
+    FUNCTION,
+    HTTP_API,
+    INVOKE_CONFIG,
+    LAYER,
+    LOG_GROUP,
+    MAPPING,
+    NAMES,
+    PERMISSION,
+    QUEUE,
+    REST_API,
+    ROLE,
+    RULE,
+    SCHEDULE,
+    STREAM,
+    SUBSCRIPTION,
+    TOPIC,
+    URL,
+)
+from fnrunner.cli.deploy.source import Call, Node
 from fnrunner.model.arn import Home
+
+
+@dataclass(frozen=True, slots=True)
+class LayerThere:
+    """The content that a layer is to have, as the SHA-256 in hex, and the version that has it; empty: none has, yet."""
+
+    digest: str
+    arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What a template is read against: where it lies, what the server is, and what the server says of buckets' directories,
-    of functions' URLs and of where HTTP APIs answer, each by name."""
+    of functions' URLs and of where HTTP APIs answer, each by name.
+
+    ``stack`` is its name; empty: the folder's. ``packaged``: the code has been packaged, and need not lie where the template
+    says. ``implicit_api`` is the API of routes that name none. ``enforces``: the server enforces permissions.
+    """
 
     path: Path
     home: Home = field(default_factory=Home)
@@ -26,51 +58,110 @@ class Situation:
     directories: Mapping[str, str] = field(default_factory=dict)
     urls: Mapping[str, str] = field(default_factory=dict)
     apis: Mapping[str, str] = field(default_factory=dict)
+    stack: str = ""
+    packaged: bool = False
+    implicit_api: str = IMPLICIT_API.lower()
+    layers: Mapping[str, LayerThere] = field(default_factory=dict)
+    enforces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource with its name; its properties as they were written."""
+    """One resource with its name; its properties as they were written. ``retained``: it stays when it leaves the template.
+    ``stage`` is an API's."""
 
     logical: str
     type: str
     name: str
     properties: Node
     line: int = 1
+    retained: bool = False
+    metadata: Node = field(default_factory=lambda: Node(1, {}))
+    stage: str = ""
 
 
-def name_of(logical: str, kind: str, properties: Node, scope: Scope, faults: Faults) -> str:
-    """Names can depend on parameters only: the names of resources are not known before this."""
+def named(resources: list[Resource], scope: Scope, situation: Situation, faults: Faults) -> list[Resource]:
+    """The resources with their names. A name may be made of other resources' names: these are found first."""
+    found: dict[str, Resource] = {}
+    while left := [one for one in resources if one.logical not in found]:
+        known = replace(scope, resources=all_names(list(found.values()), situation))
+        for one in left:
+            trial = Faults(faults.file)
+            name = _name_of(one.logical, one.type, one.properties, known, trial)
+            stage = _stage_of(one, known, trial)
+            if not trial.found:
+                found[one.logical] = replace(one, name=name, stage=stage)
+        if len(found) + len(left) == len(resources) and not any(one.logical in found for one in left):
+            # nothing more can be named: what is wrong is said, and each has its logical id
+            found |= {
+                one.logical: replace(one, name=_name_of(one.logical, one.type, one.properties, known, faults))
+                for one in left
+            }
+    return [found[one.logical] for one in resources]
+
+
+def _stage_of(one: Resource, scope: Scope, faults: Faults) -> str:
+    entries = one.properties.entries()
+    if one.type not in (HTTP_API, REST_API) or "StageName" not in entries:
+        return ""
+    return resolve(entries["StageName"], scope, faults, f"Resources.{one.logical}.Properties.StageName").text
+
+
+def _name_of(logical: str, kind: str, properties: Node, scope: Scope, faults: Faults) -> str:
     key, entries = NAMES[kind], properties.entries()
     if key and key in entries:
         given = resolve(entries[key], scope, faults, f"Resources.{logical}.Properties.{key}").text
         if given:
             return given
-    if kind in (BUCKET, HTTP_API):
+    if kind in (BUCKET, HTTP_API, REST_API):
         return logical.lower()
     fifo = kind == QUEUE and "FifoQueue" in entries and entries["FifoQueue"].text.lower() == "true"
     return f"{logical}.fifo" if fifo else logical
 
 
 def all_names(resources: list[Resource], situation: Situation) -> dict[str, Names]:
-    """With those of resources that SAM makes: a function's URL, and the API of routes that name none."""
-    names = {r.logical: _names(r, situation) for r in resources}
+    """With those of resources that SAM makes: a function's URL, and the APIs of routes that name none."""
+    known = {r.logical: r.name for r in resources}
+    names = {r.logical: _names(r, situation, known) for r in resources}
     for r in resources:
         if r.type == FUNCTION and "FunctionUrlConfig" in r.properties.entries():
             url = situation.urls.get(r.name, f"<the URL of function {r.name}>")
             names.setdefault(f"{r.logical}Url", Names(None, {"FunctionUrl": url}))
-    names.setdefault(IMPLICIT_API, _api_names(IMPLICIT_API.lower(), situation))
+        if r.type == FUNCTION and "Role" not in r.properties.entries():
+            role = role_of(r.logical, situation)
+            arn = situation.home.role(role) if situation.enforces else situation.home.role()
+            names.setdefault(f"{r.logical}Role", Names(role, {"Arn": arn}))
+        if r.type in (HTTP_API, REST_API) and r.stage:
+            # SAM's name for the stage that it makes
+            names.setdefault(f"{r.logical}.Stage", Names(r.stage, {}))
+    names.setdefault(IMPLICIT_API, _api_names(situation.implicit_api, situation))
+    rest = Names(implicit_rest_api(situation.implicit_api), {"Stage": IMPLICIT_STAGE})
+    names.setdefault(IMPLICIT_REST_API, rest)
+    names.setdefault(f"{IMPLICIT_REST_API}.Stage", Names(IMPLICIT_STAGE, {}))
+    names.setdefault(f"{IMPLICIT_REST_API}{IMPLICIT_STAGE}Stage", Names(IMPLICIT_STAGE, {}))
     return names
+
+
+def role_of(logical: str, situation: Situation) -> str:
+    """The name of the role that is made for a function that names none."""
+    return f"{situation.stack or situation.path.absolute().parent.name}-{logical}Role"[-64:]
 
 
 def _api_names(name: str, situation: Situation) -> Names:
     return Names(name, {"ApiEndpoint": situation.apis.get(name, f"<where HTTP API {name} answers>").rstrip("/")})
 
 
-def _names(found: Resource, situation: Situation) -> Names:
+def _names(found: Resource, situation: Situation, known: Mapping[str, str]) -> Names:
     home, name = situation.home, found.name
     topic = f"arn:aws:sns:{home.region}:{home.account}:{name}"
+    layer = (situation.layers.get(name) or LayerThere("")).arn or f"<the version of layer {name}>"
     directory = situation.directories.get(name, f"<the directory of bucket {name}>")
+    if found.type in (URL, INVOKE_CONFIG, PERMISSION, SUBSCRIPTION, RULE, SCHEDULE):
+        return _attached(found, situation, known)
+    if found.type == ROLE:
+        return Names(name, {"Arn": home.role(name)})
+    if found.type == LOG_GROUP:
+        return Names(name, {"Arn": f"arn:aws:logs:{home.region}:{home.account}:log-group:{name}:*"})
     answers = {
         BUCKET: Names(name, {"Arn": home.bucket(name), "Directory": directory}),
         # Ref gives a queue's URL on AWS, and no URL leads to a queue here.
@@ -78,10 +169,36 @@ def _names(found: Resource, situation: Situation) -> Names:
         STREAM: Names(name, {"Arn": f"arn:aws:kinesis:{home.region}:{home.account}:stream/{name}"}),
         TOPIC: Names(topic, {"TopicArn": topic, "TopicName": name}),
         HTTP_API: _api_names(name, situation),
+        REST_API: Names(name, {"Stage": found.stage}),
         FUNCTION: Names(name, {"Arn": home.function(name)}),
         MAPPING: Names(None, {}),
+        LAYER: Names(layer, {"LayerVersionArn": layer}),
     }
     return answers[found.type]
+
+
+def _attached(found: Resource, situation: Situation, known: Mapping[str, str]) -> Names:
+    """What belongs to a function has few names; a URL is known by the function that it is of, once that is read."""
+    home = situation.home
+    if found.type == RULE:
+        return Names(found.name, {"Arn": f"arn:aws:events:{home.region}:{home.account}:rule/{found.name}"})
+    if found.type == SCHEDULE:
+        return Names(
+            found.name, {"Arn": f"arn:aws:scheduler:{home.region}:{home.account}:schedule/default/{found.name}"}
+        )
+    if found.type == URL:
+        function = _named_by(found.properties.entries().get("TargetFunctionArn", found.properties), known)
+        return Names(None, {"FunctionUrl": situation.urls.get(function, f"<the URL of function {function}>")})
+    return Names(None, {})
+
+
+def _named_by(node: Node, known: Mapping[str, str]) -> str:
+    """The name of the function that a Ref or GetAtt is about, or that a text names."""
+    if isinstance(node.value, Call):
+        argument = node.value.argument
+        logical = argument.elements()[0].text if argument.elements() else argument.text.partition(".")[0]
+        return known.get(logical, logical)
+    return node.text.rpartition(":function:")[2].partition(":")[0]
 
 
 def local(value: str, situation: Situation) -> str:

@@ -9,7 +9,7 @@ import io
 import os
 import stat
 import zipfile
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,6 +43,11 @@ class Package:
     code_sha256: str
     names: frozenset[str]
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 in hex."""
+        return b64decode(self.code_sha256).hex()
+
     @classmethod
     def of(cls, data: bytes) -> Package:
         """Raises UsageFault when it is no zip, or too large."""
@@ -61,12 +66,12 @@ def of_folder(folder: Path) -> dict[str, Entry]:
     """Every file of a folder that belongs into its package. Raises UsageFault for a link that leads out of it."""
     ignore_file = folder / ignore.FILE
     rules = ignore.Rules.read(ignore_file.read_text() if ignore_file.is_file() else "")
-    return {path: _entry(folder, folder / path) for path in sorted(_walk(folder, rules))}
+    return {path: entry(folder, folder / path) for path in sorted(_walk(folder, rules))}
 
 
 def of_installed(folder: Path) -> dict[str, Entry]:
     """Every file of a folder that pip filled."""
-    return {path: _entry(folder, folder / path) for path in sorted(_walk(folder, ignore.INSTALLED))}
+    return {path: entry(folder, folder / path) for path in sorted(_walk(folder, ignore.INSTALLED))}
 
 
 def of_file(file: Path) -> dict[str, Entry]:
@@ -86,7 +91,8 @@ def _walk(folder: Path, rules: ignore.Rules) -> Iterator[str]:
                 yield path
 
 
-def _entry(folder: Path, path: Path) -> Entry:
+def entry(folder: Path, path: Path) -> Entry:
+    """One file of a folder. Raises UsageFault for a link that leads out of it, OSError."""
     if path.is_symlink():
         target = os.readlink(path)
         inside = Path(os.path.normpath(path.parent / target))

@@ -11,13 +11,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fnrunner.cli.deploy.package import Package
-from fnrunner.cli.deploy.spec import FunctionSpec, NotificationSpec
+from fnrunner.cli.deploy.spec import FunctionSpec, NotificationSpec, PermissionSpec
 from fnrunner.cli.deploy.trigger import Change, TriggerStep, TriggerThere, flat, plan_triggers, shown
 
 VARIABLES = "Environment.Variables"
 NOT_SHOWN = "(not shown)"
-DEFAULTS: Mapping[str, Any] = {"DeadLetterConfig": {"TargetArn": ""}, "Environment": {"Variables": {}}}
+DEFAULTS: Mapping[str, Any] = {"DeadLetterConfig": {"TargetArn": ""}, "Environment": {"Variables": {}}, "Layers": []}
 """What a configuration has where it names nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AliasThere:
+    """The alias that a deployment is to publish, as it is: the version it names, that version's code, what is prepared."""
+
+    version: str
+    code_sha256: str
+    provisioned: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionThere:
+    """A statement that a template has made, by its id."""
+
+    id: str
+    qualifier: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,8 @@ class Current:
     event_invoke: Mapping[str, Any] | None = None
     notifications: tuple[Mapping[str, Any], ...] = ()
     triggers: tuple[TriggerThere, ...] = ()
+    alias: AliasThere | None = None
+    permissions: tuple[PermissionThere, ...] = ()
 
     @property
     def exists(self) -> bool:
@@ -38,7 +57,8 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class FunctionPlan:
-    """The steps one function needs, each with the changes that it makes; an empty step is not taken."""
+    """The steps one function needs, each with the changes that it makes; an empty step is not taken. ``version`` is the
+    one that the alias is to name; empty: one that is published first."""
 
     spec: FunctionSpec
     package: Package = field(repr=False)
@@ -51,11 +71,18 @@ class FunctionPlan:
     concurrency: tuple[Change, ...] = ()
     notifications: tuple[Change, ...] = ()
     triggers: tuple[TriggerStep, ...] = ()
+    alias: tuple[Change, ...] = ()
+    provisioned: tuple[Change, ...] = ()
+    version: str = ""
+    permissions: tuple[Change, ...] = ()
+    permitted: tuple[PermissionSpec, ...] = ()
+    forbidden: tuple[PermissionThere, ...] = ()
 
     @property
     def changes(self) -> tuple[Change, ...]:
         return (
-            *self.code, *self.configuration, *self.tags, *self.event_invoke, *self.concurrency, *self.notifications,
+            *self.code, *self.configuration, *self.tags, *self.alias, *self.event_invoke, *self.concurrency,
+            *self.provisioned, *self.notifications, *self.permissions,
             *(change for step in self.triggers for change in step.changes),
         )  # fmt: skip
 
@@ -65,21 +92,69 @@ class FunctionPlan:
         return "created" if self.creates else "updated" if self.changes else "unchanged"
 
 
-def plan_function(spec: FunctionSpec, package: Package, current: Current) -> FunctionPlan:
-    """What makes ``current`` into ``spec``. Raises CannotChange."""
+def plan_function(spec: FunctionSpec, package: Package, current: Current, *, version: str = "") -> FunctionPlan:
+    """What makes ``current`` into ``spec``. ``version``: the alias is to name this one again. Raises CannotChange."""
+    configuration = configuration_changes(spec.configuration, current.configuration) if current.exists else ()
+    permitted, forbidden = _permissions(spec, current)
     return FunctionPlan(
         spec=spec,
         package=package,
         arn=str(current.configuration.get("FunctionArn", "")),
         creates=not current.exists,
         code=_code(spec, package, current) if current.exists else (),
-        configuration=configuration_changes(spec.configuration, current.configuration) if current.exists else (),
+        configuration=configuration,
         tags=_tags(spec, current) if current.exists else (),
         event_invoke=_event_invoke(spec, current),
         concurrency=_concurrency(spec, current),
         notifications=_notifications(spec, current),
         triggers=() if spec.triggers is None else plan_triggers(spec.triggers, current.triggers),
+        alias=_alias(spec, package, current, version, bool(configuration)),
+        provisioned=_provisioned(spec, current),
+        version=version,
+        permissions=(
+            *(Change(f"Permission.{one.id}", None, str(one.parameters.get("Principal"))) for one in permitted),
+            *(Change(f"Permission.{one.id}", "granted", None) for one in forbidden),
+        ),
+        permitted=permitted,
+        forbidden=forbidden,
     )
+
+
+def _permissions(
+    spec: FunctionSpec, current: Current
+) -> tuple[tuple[PermissionSpec, ...], tuple[PermissionThere, ...]]:
+    """What to add and what to take away."""
+    if not spec.whole:
+        return (), ()
+    there = {(one.id, one.qualifier) for one in current.permissions}
+    wanted = {(one.id, one.qualifier) for one in spec.permissions}
+    return (
+        tuple(one for one in spec.permissions if (one.id, one.qualifier) not in there),
+        tuple(one for one in current.permissions if (one.id, one.qualifier) not in wanted),
+    )
+
+
+def _alias(
+    spec: FunctionSpec, package: Package, current: Current, version: str, configured: bool
+) -> tuple[Change, ...]:
+    """A new version is published when the one that the alias names has other code. Source: SAM, AutoPublishAlias."""
+    if spec.alias is None:
+        return ()
+    there = current.alias
+    key, old = f"Alias.{spec.alias.name}", f"version {there.version}" if there else None
+    if version:
+        return () if there and there.version == version else (Change(key, old, f"version {version}"),)
+    new_code = there is None or there.code_sha256 != package.code_sha256
+    if new_code or (spec.alias.all_properties and configured):
+        return (Change(key, old, "a new version"),)
+    return ()
+
+
+def _provisioned(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:
+    if spec.alias is None:
+        return ()
+    old, new = current.alias.provisioned if current.alias else None, spec.alias.provisioned
+    return () if old == new else (Change("ProvisionedConcurrentExecutions", shown(old), shown(new)),)
 
 
 def configuration_changes(wanted: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -148,8 +223,9 @@ def _notifications(spec: FunctionSpec, current: Current) -> tuple[Change, ...]:
 def notification_document(function: str, item: NotificationSpec) -> dict[str, Any]:
     """A notification in the server's shape."""
     return {
-        "id": f"{function}-{item.id}",
+        "id": item.full_id or f"{function}-{item.id}",
         "bucket": item.bucket,
+        "qualifier": item.qualifier,
         "events": list(item.events),
         "prefix": item.prefix,
         "suffix": item.suffix,
@@ -159,4 +235,5 @@ def notification_document(function: str, item: NotificationSpec) -> dict[str, An
 def _described(item: Mapping[str, Any]) -> str:
     """``photos s3:ObjectCreated:* *.jpg``"""
     pattern = f"{item.get('prefix') or ''}*{item.get('suffix') or ''}"
-    return f"{item['bucket']} {','.join(item['events'])} {pattern}"
+    to = f" to {item['qualifier']}" if item.get("qualifier") else ""
+    return f"{item['bucket']} {','.join(item['events'])} {pattern}{to}"

@@ -21,7 +21,17 @@ QUEUE = "AWS::SQS::Queue"
 STREAM = "AWS::Kinesis::Stream"
 TOPIC = "AWS::SNS::Topic"
 HTTP_API = "AWS::Serverless::HttpApi"
+REST_API = "AWS::Serverless::Api"
 MAPPING = "AWS::Lambda::EventSourceMapping"
+LAYER = "AWS::Serverless::LayerVersion"
+ROLE = "AWS::IAM::Role"
+LOG_GROUP = "AWS::Logs::LogGroup"
+URL = "AWS::Lambda::Url"
+INVOKE_CONFIG = "AWS::Lambda::EventInvokeConfig"
+PERMISSION = "AWS::Lambda::Permission"
+SUBSCRIPTION = "AWS::SNS::Subscription"
+RULE = "AWS::Events::Rule"
+SCHEDULE = "AWS::Scheduler::Schedule"
 NAMES: Mapping[str, str] = {
     FUNCTION: "FunctionName",
     BUCKET: "BucketName",
@@ -29,7 +39,14 @@ NAMES: Mapping[str, str] = {
     STREAM: "Name",
     TOPIC: "TopicName",
     HTTP_API: "",
+    REST_API: "",
     MAPPING: "",
+    LAYER: "LayerName",
+    LOG_GROUP: "LogGroupName",
+    ROLE: "RoleName",
+    **dict.fromkeys((URL, INVOKE_CONFIG, PERMISSION, SUBSCRIPTION), ""),
+    RULE: "Name",
+    SCHEDULE: "Name",
 }
 """Every type there is, and the property that names one; empty: its logical id does."""
 
@@ -37,15 +54,23 @@ _NO_TABLE = (
     "is not supported: there are no tables here. What can stand for a table's change stream is a stream of the table's name "
     "(AWS::Kinesis::Stream with that Name), which arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL means"
 )
-_SCHEDULE = "is not supported: use an event of the type ScheduleV2 of the function"
 REFUSED: Mapping[str, str] = {
     "AWS::DynamoDB::Table": _NO_TABLE,
     "AWS::Serverless::SimpleTable": _NO_TABLE,
-    "AWS::Scheduler::Schedule": _SCHEDULE,
-    "AWS::Events::Rule": _SCHEDULE,
-    "AWS::SNS::Subscription": "is not supported: use an event of the type SNS of the function",
-    "AWS::Serverless::Api": "is not supported: use AWS::Serverless::HttpApi",
-    "AWS::Lambda::Url": "is not supported: use FunctionUrlConfig of the function",
+    "AWS::Serverless::Application": "is not supported: deploy its template as a stack of its own",
+    "AWS::Serverless::StateMachine": "is not supported: there are no state machines here",
+    "AWS::Serverless::GraphQLApi": "is not supported: there is no GraphQL here",
+    "AWS::Serverless::Connector": "is not supported: name the policies under Policies of the function",
+    "AWS::CloudFormation::Stack": "is not supported: deploy its template as a stack of its own",
+    "AWS::Lambda::Version": "is not supported: AutoPublishAlias of an AWS::Serverless::Function publishes versions",
+    "AWS::Lambda::Alias": "is not supported: AutoPublishAlias of an AWS::Serverless::Function makes one",
+    "AWS::SQS::QueuePolicy": "is not supported: queues have no policies here; leave it out",
+    "AWS::SNS::TopicPolicy": "is not supported: topics have no policies here; leave it out",
+    "AWS::S3::BucketPolicy": "is not supported: buckets have no policies here; leave it out",
+    "AWS::IAM::ManagedPolicy": "is not supported: write its statements under Policies of the role or the function",
+    "AWS::ResourceGroups::Group": "is not supported: there are no resource groups here; leave it out",
+    "AWS::ApplicationInsights::Application": "is not supported: there is no CloudWatch here; leave it out",
+    "AWS::CloudWatch::Alarm": "is not supported: /metrics is for Prometheus, which has alerts",
 }
 
 _BUCKET = section({"BucketName": text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", takes="3 to 63 of a-z 0-9 . -")})
@@ -87,7 +112,7 @@ _MAPPING = section(
 )
 
 
-def _cors(node: Node, where: str, faults: Faults) -> dict[str, Any] | None:
+def cors(node: Node, where: str, faults: Faults) -> dict[str, Any] | None:
     """Rules, or ``true`` for every origin."""
     if node.is_scalar:
         if event.boolean(node, where, faults):
@@ -109,11 +134,107 @@ def cors_document(given: Mapping[str, Any]) -> dict[str, Any]:
     return {named[key]: value for key, value in given.items() if value is not None}
 
 
+_QUOTED = text(r"'[^']*'|[^']*", takes="a text, which may be in quotes of its own")
+
+
+def _unquoted(node: Node, where: str, faults: Faults) -> str | None:
+    """SAM takes a REST API's headers as API Gateway has them: in quotes."""
+    read: str | None = _QUOTED(node, where, faults)
+    return None if read is None else read.strip("'")
+
+
+def _listed(node: Node, where: str, faults: Faults) -> list[str]:
+    """What is between commas."""
+    return [part.strip() for part in (_unquoted(node, where, faults) or "").split(",") if part.strip()]
+
+
+def _age(node: Node, where: str, faults: Faults) -> int | None:
+    value: int | None = whole(0, 86_400)(Node(node.line, node.value, node.text.strip("'")), where, faults)
+    return value
+
+
+_REST_CORS = section(
+    {
+        "AllowCredentials": event.boolean,
+        "AllowHeaders": _listed,
+        "AllowMethods": _listed,
+        "AllowOrigin": _unquoted,
+        "MaxAge": _age,
+    },
+    required=("AllowOrigin",),
+)
+
+
+def rest_cors(node: Node, where: str, faults: Faults) -> dict[str, Any] | None:
+    """Rules for preflights, or an origin alone: every method is allowed then."""
+    given = {"AllowOrigin": _unquoted(node, where, faults)} if node.is_scalar else _REST_CORS(node, where, faults)
+    if not (origin := given.pop("AllowOrigin", None)):
+        return None
+    return cors_document({"AllowMethods": ["*"], **given, "AllowOrigins": [origin]})
+
+
+_ENDPOINT = text("REGIONAL|EDGE", takes="REGIONAL or EDGE, which are the same here")
+
+
+def _endpoint(node: Node, where: str, faults: Faults) -> Any:
+    """The type, alone or in a mapping."""
+    return (_ENDPOINT if node.is_scalar else section({"Type": _ENDPOINT}))(node, where, faults)
+
+
+REST_COMMON: Mapping[str, Reader] = {
+    "Cors": rest_cors,
+    "EndpointConfiguration": _endpoint,
+    # the second stage that it keeps SAM from making is not made here either
+    "OpenApiVersion": text(r"[23]\.\d(\.\d)?", takes="2.0 or 3.0.1"),
+    "TracingEnabled": event.boolean,
+}
+"""What ``Globals.Api`` and a REST API's properties have in common."""
+
+_REST_API = section(
+    {
+        **REST_COMMON,
+        "StageName": text(r"[a-zA-Z0-9_-]{1,128}", takes="a name"),
+        "Name": text(),
+        "Description": text(),
+    },
+    required=("StageName",),
+)
 _HTTP_API = section(
-    {"StageName": text(r"\$default|[a-zA-Z0-9_-]{1,128}", takes="$default or a name"), "CorsConfiguration": _cors}
+    {"StageName": text(r"\$default|[a-zA-Z0-9_-]{1,128}", takes="$default or a name"), "CorsConfiguration": cors}
+)
+_LAYER = section(
+    {
+        "LayerName": text(r"[a-zA-Z0-9-_]{1,140}", takes="1 to 140 of a-z A-Z 0-9 - _"),
+        "ContentUri": text(takes="a folder or a .zip file"),
+        "Description": schema.SHARED["Description"],
+        "CompatibleRuntimes": items(text()),
+        "CompatibleArchitectures": schema.SHARED["Architectures"],
+        "LicenseInfo": text(r".{0,512}", takes="at most 512 characters"),
+        "RetentionPolicy": text("(?i)Retain|Delete", takes="Retain or Delete"),
+    },
+    required=("ContentUri",),
+)
+_LOG_GROUP = section(
+    {"LogGroupName": text(r"[\.\-_/#A-Za-z0-9]{1,512}", takes="a log group's name"), "RetentionInDays": whole(1, 3653)}
+)
+_ROLE = section(
+    {
+        "RoleName": text(r"[\w+=,.@-]{1,64}", takes="1 to 64 of a-z A-Z 0-9 + = , . @ - _"),
+        "AssumeRolePolicyDocument": event.document,
+        "Description": text(r".{0,1000}", takes="at most 1000 characters"),
+        "ManagedPolicyArns": items(schema.arn_of("iam")),
+        "Policies": items(
+            section({"PolicyName": text(), "PolicyDocument": event.document}, required=("PolicyName", "PolicyDocument"))
+        ),
+    },
+    required=("AssumeRolePolicyDocument",),
 )
 READERS: Mapping[str, Reader] = {
+    ROLE: _ROLE,
+    LAYER: _LAYER,
+    LOG_GROUP: _LOG_GROUP,
     BUCKET: _BUCKET, QUEUE: _QUEUE, STREAM: _STREAM, TOPIC: _TOPIC, HTTP_API: _HTTP_API, MAPPING: _MAPPING,
+    REST_API: _REST_API,
 }  # fmt: skip
 
 

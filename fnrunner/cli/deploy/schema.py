@@ -32,7 +32,7 @@ def text(pattern: str = "", *, takes: str = "a text") -> Reader:
 
 
 def runtime(node: Node, where: str, faults: Faults) -> str | None:
-    """A runtime of this release; whether a worker's host has its interpreter is for `fnrunner doctor` to say."""
+    """A runtime of this release; whether the workers have its interpreter is for the deployment to say."""
     from fnrunner.runtimes import node as node_runtime
     from fnrunner.runtimes import provided
     from fnrunner.runtimes.choice import Runtimes
@@ -146,10 +146,47 @@ def destination(*types: str, target: str) -> Reader:
     return read
 
 
+_TRUTH = text("(?i)true|false", takes="true or false")
+
+
+def truth(node: Node, where: str, faults: Faults) -> bool | None:
+    read: str | None = _TRUTH(node, where, faults)
+    return None if read is None else read.lower() == "true"
+
+
+def preference(node: Node, where: str, faults: Faults) -> dict[str, Any]:
+    """DeploymentPreference: all at once, which is what an alias that names one version does."""
+    kind = node.entries().get("Type")
+    if kind is not None and kind.text not in ("", "AllAtOnce"):
+        what = (
+            f"is {kind.kind}, which is not supported: AllAtOnce is. To move events step by step, give the alias weights with "
+            "`fnrunner functions alias`"
+        )
+        faults.add(kind.line, f"{where}.Type", what)
+    inner = section({"Type": text(), "Enabled": truth})
+    read: dict[str, Any] = inner(node, where, faults)
+    return read
+
+
+def tracing(node: Node, where: str, faults: Faults) -> str | None:
+    """PassThrough: traces are followed anyway, and go where OpenTelemetry's own variables say."""
+    if node.is_scalar and node.text == "Active":
+        what = "is 'Active', which is not supported: traces go where OTEL_EXPORTER_OTLP_ENDPOINT says; leave it out"
+        faults.add(node.line, where, what)
+        return None
+    read: str | None = one_of("PassThrough")(node, where, faults)
+    return read
+
+
 _LEVEL = one_of("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 SHARED: dict[str, Reader] = {
+    "AutoPublishAlias": text(
+        r"(?!^[0-9]+$)[a-zA-Z0-9-_]{1,128}", takes="an alias: 1 to 128 of a-z A-Z 0-9 - _, no number"
+    ),
+    "AutoPublishAliasAllProperties": truth,
     "Architectures": items(one_of("x86_64", "arm64")),
     "CodeUri": text(takes="a folder, a .py file or a .zip file"),
+    "DeploymentPreference": preference,
     "DeadLetterQueue": destination("SQS", "SNS", target="TargetArn"),
     "Description": text(rf".{{0,{limits.DESCRIPTION_CHARS}}}", takes=f"at most {limits.DESCRIPTION_CHARS} characters"),
     "Environment": section({"Variables": texts(r"[a-zA-Z]\w+", takes="letters, digits and _, at least two")}),
@@ -175,14 +212,32 @@ SHARED: dict[str, Reader] = {
             "LogGroup": text(r"[\.\-_/#A-Za-z0-9]{1,512}", takes="a log group's name"),
         }
     ),
+    "Layers": items(
+        text(r"arn:[^:]+:lambda:[^:]*:[^:]*:layer:[a-zA-Z0-9-_]{1,140}:\d+|<.*>", takes="the ARN of a layer's version")
+    ),
     "MemorySize": whole(*limits.MEMORY_MB),
-    "PackageType": one_of("Zip"),
+    "ImageConfig": section({"Command": items(text()), "EntryPoint": items(text()), "WorkingDirectory": text()}),
+    "ImageUri": text(r"\S{1,1024}", takes="an image: docker://HOST/NAME:TAG, oci:DIRECTORY:TAG, docker-archive:FILE"),
+    "PackageType": one_of("Zip", "Image"),
+    "ProvisionedConcurrencyConfig": section(
+        {"ProvisionedConcurrentExecutions": whole(1, 1_000_000)}, required=("ProvisionedConcurrentExecutions",)
+    ),
     "ReservedConcurrentExecutions": whole(0, limits.MOST_ACCOUNT_CONCURRENCY - limits.UNRESERVED_MINIMUM),
     "Role": arn_of("iam"),
     "Runtime": runtime,
     "Tags": texts(r".{1,128}", takes="at most 128 characters"),
+    "Tracing": tracing,
     "Timeout": whole(*limits.TIMEOUT_S),
 }
 """What ``Globals.Function`` and a function's properties have in common."""
 
-OUTPUT = section({"Description": text(), "Value": text()}, required=("Value",))
+
+def output(node: Node, where: str, faults: Faults) -> str | None:
+    """What an output shows: a list as its texts with commas."""
+    if isinstance(node.value, tuple) and all(child.is_scalar for child in node.value):
+        return ",".join(child.text for child in node.value)
+    value: str | None = text()(node, where, faults)
+    return value
+
+
+OUTPUT = section({"Description": text(), "Value": output}, required=("Value",))

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import time
-from base64 import b64encode
-from collections.abc import Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from fnrunner.cli.client import ADMIN, FUNCTIONS, Client, Progress, function_path, segment
+from fnrunner.cli.deploy import image
 from fnrunner.cli.deploy.api import ApiPlan
 from fnrunner.cli.deploy.package import Package
-from fnrunner.cli.deploy.plan import Current, notification_document
-from fnrunner.cli.deploy.spec import FunctionSpec, NotificationSpec, QueueSpec, StreamSpec
+from fnrunner.cli.deploy.plan import AliasThere, Current, PermissionThere, notification_document
+from fnrunner.cli.deploy.role_server import RoleServer
+from fnrunner.cli.deploy.spec import (
+    STATEMENT,
+    AliasSpec,
+    FunctionSpec,
+    LayerSpec,
+    NotificationSpec,
+    PermissionSpec,
+    QueueSpec,
+    StreamSpec,
+)
+from fnrunner.cli.deploy.stack_record import Owned
 from fnrunner.cli.deploy.trigger import TriggerStep
 from fnrunner.cli.deploy.trigger_server import TriggerServer
-from fnrunner.cli.error import CliError
+from fnrunner.cli.error import CliError, ServerRefused
 from fnrunner.cli.function import event_invoke_path, notifications, notifications_path
 from fnrunner.cli.queue import queue_path
 from fnrunner.cli.stream import stream_path
 from fnrunner.model.arn import Home
 
 CONCURRENCY = "/2017-10-31/functions"
+LAYERS = "/2018-10-31/layers"
+PROVISIONED = "/2019-09-30/functions"
 TAGS = "/2017-03-31/tags"
+_PLACES = {
+    "http_api": "http-apis", "queue": "queues", "stream": "streams", "topic": "topics", "bucket": "buckets"
+}  # fmt: skip
 PATIENCE = timedelta(seconds=120)
 
 
@@ -34,15 +52,28 @@ class NotActive(CliError):
 class Server:
     """``waited`` bounds how long a function may take to become active."""
 
-    def __init__(self, client: Client, waited: timedelta = PATIENCE) -> None:
+    def __init__(self, client: Client, waited: timedelta = PATIENCE, own: Collection[str] = ()) -> None:
         self._client = client
         self._waited = waited
-        self._triggers = TriggerServer(client)
+        self._triggers = TriggerServer(client, own=own)
+        self.roles = RoleServer(client.endpoint_url)
+
+    def owning(self, functions: Collection[str]) -> Server:
+        """The same, for a stack whose functions may take schedules over from one another."""
+        return Server(self._client, self._waited, functions)
 
     def home(self) -> Home:
         """The region and account that the server answers for."""
         status = self._client.get(f"{ADMIN}/status")
         return Home(status["region"], status["account"])
+
+    def enforces(self) -> bool:
+        """Whether permissions are enforced, so that roles mean something."""
+        return str(self._client.get(f"{ADMIN}/status").get("auth", "off")) == "iam"
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers, as the status has them."""
+        return list(self._client.get(f"{ADMIN}/status")["workers"])
 
     def directories(self) -> dict[str, str]:
         """The directory of every bucket."""
@@ -64,23 +95,128 @@ class Server:
         """The HTTP APIs with their routes, and where they answer."""
         return list(self._client.get(f"{ADMIN}/http-apis")["http_apis"])
 
+    def api_url(self, name: str) -> str:
+        """Where an API answers, with its stage; empty when it is not there."""
+        found = {api["name"]: api["endpoint"] for api in self.apis()}
+        return str(found.get(name, ""))
+
     def urls(self) -> dict[str, str]:
         """The function URLs by function."""
         return {item["function"]: item["url"] for item in self._client.get(f"{ADMIN}/urls")["urls"]}
 
-    def current(self, name: str, *, triggers: bool = False) -> Current:
-        """A function as it is now; ``triggers``: with what invokes it."""
+    def current(self, name: str, *, triggers: bool = False, alias: str = "") -> Current:
+        """A function as it is now; ``triggers``: with what invokes it; ``alias``: with this alias of it, through which
+        it is invoked."""
         there = self._triggers.there(name) if triggers else ()
         if not (found := self._client.find(function_path(name))):
             return Current(triggers=there)
+        configuration = image.in_terms_of_packages(found["Configuration"], found["Code"])
+        layers = [layer["Arn"] for layer in configuration.get("Layers") or ()]
         return Current(
-            configuration=found["Configuration"],
+            configuration={**configuration, "Layers": layers},
             tags=found.get("Tags", {}),
             reserved_concurrency=found.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
-            event_invoke=self._client.find(event_invoke_path(name)),
+            event_invoke=self._client.find(event_invoke_path(name), Qualifier=alias or None),
             notifications=tuple(notifications(self._client, name)),
             triggers=there,
+            alias=self.alias(name, alias) if alias else None,
+            permissions=tuple(self._permissions(name, alias)) if triggers else (),
         )
+
+    def _permissions(self, name: str, alias: str) -> Iterator[PermissionThere]:
+        """Of the function and of the alias."""
+        for qualifier in dict.fromkeys(("", alias)):
+            if found := self._client.find(function_path(name, "policy"), Qualifier=qualifier or None):
+                for statement in json.loads(found["Policy"])["Statement"]:
+                    if str(statement.get("Sid", "")).startswith(STATEMENT):
+                        yield PermissionThere(statement["Sid"], qualifier)
+
+    def add_permission(self, name: str, wanted: PermissionSpec) -> None:
+        body = {"StatementId": wanted.id, **wanted.parameters}
+        query = {"Qualifier": wanted.qualifier or None}
+        self._client.send("POST", function_path(name, "policy"), body, query=query)
+
+    def remove_permission(self, name: str, there: PermissionThere) -> None:
+        query = {"Qualifier": there.qualifier or None}
+        self._client.call("DELETE", function_path(name, "policy", segment(there.id)), query=query)
+
+    def layer_arn(self, name: str, digest: str) -> str:
+        """The newest version of a layer that has this content; empty: none has."""
+        path = f"{LAYERS}/{segment(name)}/versions"
+        for version in self._client.pages(path, "LayerVersions"):
+            found = self._client.get(f"{path}/{version['Version']}")
+            if b64decode(found["Content"]["CodeSha256"]).hex() == digest:
+                return str(found["LayerVersionArn"])
+        return ""
+
+    def publish_layer(self, spec: LayerSpec, package: Package, progress: Progress) -> str:
+        """The ARN of the version with this content: each call makes a new one, unless there is one."""
+        if arn := self.layer_arn(spec.name, package.digest):
+            return arn
+        body = {"Content": {"ZipFile": b64encode(package.data).decode()}, **spec.parameters}
+        made = self._client.send("POST", f"{LAYERS}/{segment(spec.name)}/versions", body, progress=progress)
+        return str(made["LayerVersionArn"])
+
+    def remove_layer(self, name: str, digest: str) -> None:
+        """Every version with this content. Functions that have it keep it."""
+        while arn := self.layer_arn(name, digest):
+            self._client.call("DELETE", f"{LAYERS}/{segment(name)}/versions/{arn.rpartition(':')[2]}")
+
+    def alias(self, name: str, alias: str) -> AliasThere | None:
+        """The version that an alias names, and what is prepared for it."""
+        if not (found := self._client.find(function_path(name, "aliases", segment(alias)))):
+            return None
+        version = str(found["FunctionVersion"])
+        there = self._client.get(function_path(name), Qualifier=version)
+        configuration = image.in_terms_of_packages(there["Configuration"], there["Code"])
+        held = self._client.find(_provisioned_path(name), Qualifier=alias) or {}
+        return AliasThere(version, configuration["CodeSha256"], held.get("RequestedProvisionedConcurrentExecutions"))
+
+    def point_alias(self, name: str, wanted: AliasSpec, version: str, code_sha256: str) -> None:
+        """The alias names this version; without one, the version that what the function is now is published as.
+
+        Publishing what has been published already gives the same version: a crash between the two makes no more of them.
+        """
+        if not version:
+            body = {"CodeSha256": code_sha256, **({"Description": wanted.description} if wanted.description else {})}
+            version = self._client.send("POST", function_path(name, "versions"), body)["Version"]
+        path = function_path(name, "aliases")
+        if self._client.find(f"{path}/{segment(wanted.name)}") is None:
+            self._client.send("POST", path, {"Name": wanted.name, "FunctionVersion": version})
+        else:
+            self._client.send("PUT", f"{path}/{segment(wanted.name)}", {"FunctionVersion": version})
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Passed over when it is not there."""
+        if self._client.find(f"{function_path(name, 'aliases')}/{segment(alias)}") is not None:
+            self._client.call("DELETE", f"{function_path(name, 'aliases')}/{segment(alias)}")
+
+    def put_provisioned(self, name: str, alias: str, wanted: int | None) -> None:
+        """None: nothing is held ready."""
+        path = _provisioned_path(name)
+        if wanted is None:
+            self._client.call("DELETE", path, query={"Qualifier": alias})
+        else:
+            self._client.send("PUT", path, {"ProvisionedConcurrentExecutions": wanted}, query={"Qualifier": alias})
+
+    def remove(self, one: Owned) -> None:
+        """Take it away; passed over when it is not there. Raises ServerRefused."""
+        if one.kind == "function":
+            # what reads queues and streams for it does not go with it, as on Lambda
+            self._triggers.remove_mappings(one.name)
+        if one.kind == "role":
+            self.roles.remove(one.name)
+            return
+        if one.kind == "layer":
+            name, _, digest = one.name.partition(":")
+            self.remove_layer(name, digest)
+            return
+        path = function_path(one.name) if one.kind == "function" else f"{ADMIN}/{_PLACES[one.kind]}/{segment(one.name)}"
+        try:
+            self._client.call("DELETE", path)
+        except ServerRefused as error:
+            if error.http_status != 404:
+                raise
 
     def arn(self, name: str) -> str:
         """The ARN of a function."""
@@ -115,8 +251,8 @@ class Server:
         body = {
             "FunctionName": spec.name,
             **_given(spec.configuration),
-            "Code": {"ZipFile": b64encode(package.data).decode()},
-            "PackageType": "Zip",
+            "Code": _code(spec, package),
+            "PackageType": "Image" if spec.code.image else "Zip",
             **({"Architectures": [spec.architecture]} if spec.architecture else {}),
             **({"Tags": dict(spec.tags)} if spec.tags else {}),
         }
@@ -125,7 +261,7 @@ class Server:
         return str(made["FunctionArn"])
 
     def update_code(self, spec: FunctionSpec, package: Package, progress: Progress) -> None:
-        body: dict[str, Any] = {"ZipFile": b64encode(package.data).decode()}
+        body: dict[str, Any] = _code(spec, package)
         if spec.architecture:
             body["Architectures"] = [spec.architecture]
         self._client.send("PUT", function_path(spec.name, "code"), body, progress=progress)
@@ -142,12 +278,13 @@ class Server:
         if gone:
             self._client.call("DELETE", f"{path}?{urlencode([('tagKeys', key) for key in gone])}")
 
-    def put_event_invoke(self, name: str, wanted: Mapping[str, Any] | None) -> None:
+    def put_event_invoke(self, name: str, wanted: Mapping[str, Any] | None, qualifier: str = "") -> None:
         """None takes the configuration away."""
+        query = {"Qualifier": qualifier or None}
         if wanted is None:
-            self._client.call("DELETE", event_invoke_path(name))
+            self._client.call("DELETE", event_invoke_path(name), query=query)
         else:
-            self._client.send("PUT", event_invoke_path(name), dict(wanted))
+            self._client.send("PUT", event_invoke_path(name), dict(wanted), query=query)
 
     def put_concurrency(self, name: str, wanted: int | None) -> None:
         """None takes the cap away."""
@@ -180,7 +317,15 @@ class Server:
             pause = min(2 * pause, 1.0)
 
 
+def _provisioned_path(name: str) -> str:
+    return function_path(name, "provisioned-concurrency").replace(FUNCTIONS, PROVISIONED, 1)
+
+
 def _given(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Without what says "nothing": creating has no use for taking away."""
-    nothing: tuple[Any, ...] = (None, "", {"TargetArn": ""}, {"Variables": {}})
+    nothing: tuple[Any, ...] = (None, "", [], {"TargetArn": ""}, {"Variables": {}})
     return {key: value for key, value in configuration.items() if value not in nothing}
+
+
+def _code(spec: FunctionSpec, package: Package) -> dict[str, Any]:
+    return image.source(package) if spec.code.image else {"ZipFile": b64encode(package.data).decode()}

@@ -1,11 +1,11 @@
-"""A template's text as a tree of nodes that know their line, with CloudFormation's short forms read as calls."""
+"""A template's text as a tree of nodes that know their line and column, with CloudFormation's short forms read as calls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fnrunner.cli.deploy.fault import Faults
+from fnrunner.cli.deploy.fault import Faults, Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def read(text: str, faults: Faults) -> Node:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        faults.add(mark.line + 1 if mark else 1, "", f"this is not YAML: {error.problem or error.context}")
+        faults.add(_line(mark) if mark else 1, "", f"this is not YAML: {error.problem or error.context}")
     except YAMLError as error:
         faults.add(1, "", f"this is not YAML: {' '.join(str(error).split())}")
     else:
@@ -89,7 +89,7 @@ class _Reader:
     def node(self, raw: Any, where: str) -> Node:
         if (key := id(raw)) in self._done:
             return self._done[key]
-        line = raw.start_mark.line + 1
+        line = _line(raw.start_mark)
         if key in self._open:
             self._faults.add(line, where, "contains itself through an alias")
             return Node(line, None)
@@ -122,13 +122,17 @@ class _Reader:
             name = key.value if isinstance(key.value, str) else "?"
             path = f"{where}.{name}" if where else name
             if name in entries:
-                self._faults.add(key.start_mark.line + 1, path, "is there twice")
+                self._faults.add(_line(key.start_mark), path, "is there twice")
             read = self.node(value, path)
             # A mapping's fault is shown at its key, where people look for it.
-            entries[name] = Node(key.start_mark.line + 1, read.value, read.text)
+            entries[name] = Node(_line(key.start_mark), read.value, read.text)
         if len(entries) == 1 and ((only := next(iter(entries))) == "Ref" or only.startswith("Fn::")):
             return Node(line, Call(only, entries[only]))
         return Node(line, entries)
+
+
+def _line(mark: Any) -> Line:
+    return Line.at(mark.line + 1, mark.column + 1)
 
 
 def _scalar(tag: str, text: str) -> Scalar:

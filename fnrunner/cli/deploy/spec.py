@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +15,62 @@ from fnrunner.cli.deploy.trigger import TriggerSpec
 @dataclass(frozen=True, slots=True)
 class CodeSource:
     """Where a function's code comes from: ``path`` (a folder, a ``.py`` or a ``.zip`` file), or ``inline``, the source of
-    ``index.py``.
+    ``index.py``; or ``image``, the name of a container image.
     """
 
     path: Path | None = None
     inline: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationSpec:
-    """Which events of a bucket invoke the function. ``id`` names it within the function."""
+    """Which events of a bucket invoke the function. ``id`` names it within the function; ``full_id`` is the server's, where
+    that was known before."""
 
     id: str
     bucket: str
     events: tuple[str, ...]
     prefix: str = ""
     suffix: str = ""
+    qualifier: str = ""
+    full_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AliasSpec:
+    """An alias that names the last version published, which a deployment makes when the code has changed, or with
+    ``all_properties`` when anything has. ``provisioned`` environments are held for it; None: none."""
+
+    name: str
+    description: str = ""
+    all_properties: bool = False
+    provisioned: int | None = None
+
+
+STATEMENT = "template-"
+"""How the ids of statements begin that templates have made: others are somebody else's, and stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionSpec:
+    """A statement of a function's resource policy. ``parameters`` are AddPermission's. ``id`` tells what the statement says:
+    another one has another id."""
+
+    id: str
+    parameters: Mapping[str, Any]
+    qualifier: str = ""
+
+    @classmethod
+    def of(cls, name: str, parameters: Mapping[str, Any], qualifier: str) -> PermissionSpec:
+        said = sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+        return cls(f"{STATEMENT}{name[:70]}-{said}", parameters, qualifier)
 
 
 @dataclass(frozen=True, slots=True)
 class RouteSpec:
-    """A route of the HTTP API called ``api``; without method and path, what no other takes. ``name`` is the event's."""
+    """A route of the API called ``api``, whose type is ``http`` or ``rest``; without method and path, what no other takes.
+    ``name`` is the event's, ``payload`` the version of its format."""
 
     name: str
     api: str
@@ -41,6 +78,9 @@ class RouteSpec:
     method: str = ""
     path: str = ""
     timeout_ms: int | None = None
+    qualifier: str = ""
+    type: str = "http"
+    payload: str = "2.0"
 
     @property
     def key(self) -> str:
@@ -50,12 +90,13 @@ class RouteSpec:
 
 @dataclass(frozen=True, slots=True)
 class ApiSpec:
-    """An HTTP API with all of its routes. ``cors`` is in the server's shape."""
+    """An API with all of its routes. ``type`` is ``http`` or ``rest``; ``cors`` is in the server's shape."""
 
     name: str
     stage: str = "$default"
     cors: Mapping[str, Any] | None = None
     routes: tuple[RouteSpec, ...] = ()
+    type: str = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +119,13 @@ class FunctionSpec:
     triggers: tuple[TriggerSpec, ...] | None = None
     routes: tuple[RouteSpec, ...] = ()
     whole: bool = False
+    alias: AliasSpec | None = None
+    permissions: tuple[PermissionSpec, ...] = ()
+
+    @property
+    def qualifier(self) -> str:
+        """What events go to: the alias, or empty for the function itself."""
+        return self.alias.name if self.alias else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +137,31 @@ class QueueSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """A layer whose content is in ``code``. ``runtime``: requirements are installed for it, under ``python/``; empty: the
+    content is taken as it is. ``parameters`` are PublishLayerVersion's. ``digest`` is its SHA-256 in hex, once it is known.
+    """
+
+    name: str
+    code: CodeSource
+    runtime: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSpec:
+    """An execution role: who may assume it, AWS's and own policies by ARN, and its inline policies by name. All documents
+    are in IAM's language."""
+
+    name: str
+    trust: Mapping[str, Any]
+    managed: tuple[str, ...] = ()
+    inline: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamSpec:
     name: str
     partitions: int = 1
@@ -96,7 +169,8 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """All that one deployment wants. ``outputs`` are a template's; ``warnings`` are for the reader before anything happens."""
+    """All that one deployment wants. ``outputs`` are a template's; ``warnings`` are for the reader before anything happens.
+    ``retained`` are types and names of what stays when it leaves the template."""
 
     functions: tuple[FunctionSpec, ...]
     buckets: tuple[str, ...] = ()
@@ -104,5 +178,8 @@ class Stack:
     streams: tuple[StreamSpec, ...] = ()
     topics: tuple[str, ...] = ()
     apis: tuple[ApiSpec, ...] = ()
+    layers: tuple[LayerSpec, ...] = ()
+    roles: tuple[RoleSpec, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    retained: frozenset[tuple[str, str]] = frozenset()

@@ -31,13 +31,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TriggerSpec:
-    """``name`` is what the template calls it."""
+    """``name`` is what the template calls it. ``qualifier`` is the version or alias that it invokes; empty: none."""
 
     kind: Kind
     name: str
     key: str
     body: Mapping[str, Any]
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    qualifier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class TriggerThere:
     id: str
     body: Mapping[str, Any]
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    qualifier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ class CannotChange(UsageFault):
 
 def plan_triggers(wanted: Iterable[TriggerSpec], there: Iterable[TriggerThere]) -> tuple[TriggerStep, ...]:
     """What makes ``there`` into ``wanted``: removals first, so that what moves does not meet itself. Raises CannotChange."""
-    known = {(one.kind, one.key): one for one in there}
-    specs = {(spec.kind, spec.key): spec for spec in wanted}
+    known = {identity(one): one for one in there}
+    specs = {identity(spec): spec for spec in wanted}
     gone = [
         TriggerStep("remove", (Change(f"Events.{one.key}", one.kind.value, None),), there=one)
         for key, one in known.items()
@@ -102,6 +104,12 @@ def plan_triggers(wanted: Iterable[TriggerSpec], there: Iterable[TriggerThere]) 
     steps = [_step(spec, known.get(key)) for key, spec in specs.items()]
     kept = [step for step in steps if step is not None]
     return (*gone, *sorted(kept, key=lambda step: order.index(step.wanted.kind) if step.wanted else 0))
+
+
+def identity(one: TriggerSpec | TriggerThere) -> tuple[Kind, str, str]:
+    """What names it. A function URL and a subscription are those of one version or alias; others can be led to another."""
+    bound = one.kind in (Kind.URL, Kind.SUBSCRIPTION)
+    return one.kind, one.key, one.qualifier if bound else ""
 
 
 def _step(spec: TriggerSpec, there: TriggerThere | None) -> TriggerStep | None:
@@ -116,7 +124,8 @@ def _step(spec: TriggerSpec, there: TriggerThere | None) -> TriggerStep | None:
             if value is None and old.get(key) is not None:
                 raise CannotChange(spec, there, key, old[key], "its default")
     keys = [*new, *(key for key in old if key not in new)]
-    changes = tuple(
+    moved = (Change(f"Events.{spec.name}.Qualifier", shown(there.qualifier), shown(spec.qualifier)),)
+    changes = (moved if there.qualifier != spec.qualifier else ()) + tuple(
         Change(f"Events.{spec.name}.{key}", shown(old.get(key)), shown(new.get(key)))
         for key in keys
         if old.get(key) != new.get(key)

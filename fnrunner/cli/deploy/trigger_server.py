@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from fnrunner.cli.deploy import conversion
 from fnrunner.cli.deploy.trigger import Kind, TriggerSpec, TriggerStep, TriggerThere
 from fnrunner.cli.error import CliError, ServerRefused
 from fnrunner.cli.url import url_path
+from fnrunner.model.arn import FunctionRef
 
 PATIENCE = timedelta(seconds=60)
 _IN_USE = "ResourceInUseException"
@@ -30,19 +31,25 @@ class TriggerKind(Protocol):
 
 
 class TriggerServer:
-    """``waited`` bounds how long a mapping may be in a transition before it is changed."""
+    """``waited`` bounds how long a mapping may be in a transition before it is changed. ``own`` are functions whose
+    schedules may be led to another one."""
 
-    def __init__(self, client: Client, waited: timedelta = PATIENCE) -> None:
+    def __init__(self, client: Client, waited: timedelta = PATIENCE, own: Collection[str] = ()) -> None:
         self._kinds: Mapping[Kind, TriggerKind] = {
             Kind.URL: FunctionUrls(client),
             Kind.MAPPING: Mappings(client, waited),
             Kind.SUBSCRIPTION: Subscriptions(client),
-            Kind.SCHEDULE: Schedules(client),
+            Kind.SCHEDULE: Schedules(client, own),
         }
 
     def there(self, function: str) -> tuple[TriggerThere, ...]:
         """All that invoke the function, besides buckets."""
         return tuple(trigger for kind in self._kinds.values() for trigger in kind.there(function))
+
+    def remove_mappings(self, function: str) -> None:
+        """Every event source mapping of a function, which goes when its poller has let go."""
+        for there in self._kinds[Kind.MAPPING].there(function):
+            self._kinds[Kind.MAPPING].remove(function, there)
 
     def apply(self, function: str, step: TriggerStep) -> None:
         match step:
@@ -69,12 +76,17 @@ class Mappings:
 
     def create(self, function: str, wanted: TriggerSpec) -> None:
         body = {key: value for key, value in wanted.body.items() if value is not None}
-        document = {"FunctionName": function, **conversion.mapping_parameters(wanted.key), **body, **wanted.fixed}
+        document = {
+            "FunctionName": _qualified(function, wanted.qualifier), **conversion.mapping_parameters(wanted.key),
+            **body, **wanted.fixed,
+        }  # fmt: skip
         self._patiently(lambda: self._client.send("POST", MAPPINGS, document), _CONFLICT, deleting=wanted.key)
 
     def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None:
         old = there.body
         changed = {key: value for key, value in wanted.body.items() if value != old.get(key) and value is not None}
+        if wanted.qualifier != there.qualifier:
+            changed["FunctionName"] = _qualified(function, wanted.qualifier)
         path = MAPPINGS + segment(there.id)
         self._patiently(lambda: self._client.send("PUT", path, changed), _IN_USE)
 
@@ -113,7 +125,12 @@ def _mapping(answer: Mapping[str, Any], enabled: bool) -> TriggerThere:
     fixed = {key: answer[key] for key in ("StartingPosition", "StartingPositionTimestamp") if key in answer}
     if conversion.GROUP in answer:
         fixed[conversion.GROUP] = answer[conversion.GROUP]
-    return TriggerThere(Kind.MAPPING, conversion.mapping_key(answer), answer["UUID"], body, fixed)
+    qualifier = FunctionRef.parse(answer["FunctionArn"]).qualifier
+    return TriggerThere(Kind.MAPPING, conversion.mapping_key(answer), answer["UUID"], body, fixed, qualifier)
+
+
+def _qualified(function: str, qualifier: str) -> str:
+    return f"{function}:{qualifier}" if qualifier else function
 
 
 class Schedules:
@@ -121,29 +138,31 @@ class Schedules:
 
     _TOLD = ("expression", "timezone", "input", "description", "enabled", "start", "end", "flexible_window_s")
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, own: Collection[str]) -> None:
         self._client = client
+        self._own = own
 
     def there(self, function: str) -> Iterator[TriggerThere]:
         for found in self._client.get(f"{ADMIN}/schedules", function=function)["schedules"]:
             body = {key: found[key] for key in self._TOLD}
-            yield TriggerThere(Kind.SCHEDULE, found["name"], found["name"], body)
+            qualifier = found["qualifier"]
+            yield TriggerThere(Kind.SCHEDULE, found["name"], found["name"], body, qualifier=qualifier)
 
     def create(self, function: str, wanted: TriggerSpec) -> None:
         path = f"{ADMIN}/schedules/{segment(wanted.key)}"
         known = self._client.find(path)
-        if known and known["function"] != function:
+        if known and known["function"] != function and known["function"] not in self._own:
             raise CliError(
                 f"The schedule {wanted.key} is there and invokes {known['function']}",
                 "Give this one another Name, or remove that one with `fnrunner schedule rm`.",
             )
-        self._client.send("PUT", path, {"function": function, **wanted.body})
+        self._client.send("PUT", path, {"function": function, "qualifier": wanted.qualifier, **wanted.body})
 
     def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None:
         path = f"{ADMIN}/schedules/{segment(wanted.key)}"
         # a template cannot say it, and putting replaces the whole
         kept = {"catch_up": self._client.get(path)["catch_up"]}
-        self._client.send("PUT", path, {"function": function, **kept, **wanted.body})
+        self._client.send("PUT", path, {"function": function, "qualifier": wanted.qualifier, **kept, **wanted.body})
 
     def remove(self, function: str, there: TriggerThere) -> None:
         self._client.call("DELETE", f"{ADMIN}/schedules/{segment(there.id)}")
@@ -158,11 +177,12 @@ class Subscriptions:
     def there(self, function: str) -> Iterator[TriggerThere]:
         for found in self._client.get(f"{ADMIN}/subscriptions", function=function)["subscriptions"]:
             body = {"filter_policy": _canonical(found["filter_policy"]), "filter_scope": found["filter_scope"]}
-            yield TriggerThere(Kind.SUBSCRIPTION, found["topic"], found["id"], body)
+            qualifier = found["qualifier"]
+            yield TriggerThere(Kind.SUBSCRIPTION, found["topic"], found["id"], body, qualifier=qualifier)
 
     def create(self, function: str, wanted: TriggerSpec) -> None:
         path = f"{ADMIN}/topics/{segment(wanted.key)}/subscriptions"
-        self._client.send("PUT", path, {"function": function, **wanted.body})
+        self._client.send("PUT", path, {"function": function, "qualifier": wanted.qualifier, **wanted.body})
 
     def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None:
         self.create(function, wanted)
@@ -178,26 +198,39 @@ def _canonical(policy: str | None) -> str | None:
 
 
 class FunctionUrls:
-    """A function has one URL, or none."""
+    """A function has one URL, or none; each of its aliases may have one too."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def there(self, function: str) -> Iterator[TriggerThere]:
-        if (found := self._client.find(url_path(function))) is not None:
+        for found in self._every(function):
             body = {
                 "AuthType": found["AuthType"],
                 "InvokeMode": found.get("InvokeMode", "BUFFERED"),
                 "Cors": found.get("Cors") or {},
             }
-            yield TriggerThere(Kind.URL, "", found["FunctionUrl"], body)
+            qualifier = FunctionRef.parse(found["FunctionArn"]).qualifier
+            yield TriggerThere(Kind.URL, "", found["FunctionUrl"], body, qualifier=qualifier)
+
+    def _every(self, function: str) -> Iterator[dict[str, Any]]:
+        """None of a function that is not there."""
+        marker: str | None = None
+        while page := self._client.find(url_path(function) + "s", Marker=marker):
+            yield from page["FunctionUrlConfigs"]
+            if not (marker := page.get("NextMarker")):
+                return
 
     def create(self, function: str, wanted: TriggerSpec) -> None:
         body = {key: value for key, value in wanted.body.items() if value}
-        self._client.send("POST", url_path(function), body)
+        self._client.send("POST", url_path(function), body, query=_qualifier(wanted.qualifier))
 
     def update(self, function: str, wanted: TriggerSpec, there: TriggerThere) -> None:
-        self._client.send("PUT", url_path(function), dict(wanted.body))
+        self._client.send("PUT", url_path(function), dict(wanted.body), query=_qualifier(wanted.qualifier))
 
     def remove(self, function: str, there: TriggerThere) -> None:
-        self._client.call("DELETE", url_path(function))
+        self._client.call("DELETE", url_path(function), query=_qualifier(there.qualifier))
+
+
+def _qualifier(qualifier: str) -> dict[str, str | int | None]:
+    return {"Qualifier": qualifier or None}

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 4
 RETRY_S = 0.1
 ANSWER_S = 5.0
+DROPPED_MARK = b'"type":"platform.logsDropped"'
+TIME_BYTES = len('{"time":"2026-01-01T00:00:00.000Z",')
 MOST_BYTES = 4 * 1024 * 1024
 """What waits for a slow subscriber; what comes then is dropped."""
 
@@ -54,6 +56,8 @@ class Delivery:
         if self._held >= MOST_BYTES:
             self._drop([data])
             return
+        if self._buffer and self._size + len(data) > self._wanted.max_bytes:
+            self.flush()
         self._held += len(data)
         self._buffer.append(data)
         self._size += len(data)
@@ -61,6 +65,11 @@ class Delivery:
             self.flush()
         elif self._timer is None:
             self._timer = self._reactor.call_later(self._wanted.timeout_s, self.flush)
+
+    def missed(self, events: int, size: int) -> None:
+        """So many happened before there was a subscriber, and are not kept."""
+        self._dropped += events
+        self._dropped_bytes += size
 
     def flush(self) -> None:
         """Send what is buffered, and what is left of before, now."""
@@ -108,9 +117,24 @@ class Delivery:
                 self._retry = self._reactor.call_later(RETRY_S * 2**self._failures, self._send)
                 return
             self._failures = 0
-            self._held -= sum(map(len, self._batches[0]))
-            self._drop(self._batches.pop(0))
+            self._give_up(self._batches.pop(0))
         self._send()
+
+    def _give_up(self, batch: list[bytes]) -> None:
+        """It is told with the next ones; where there are none, at once, but not again and again."""
+        self._held -= sum(map(len, batch))
+        own = [event for event in batch if event.startswith(DROPPED_MARK, TIME_BYTES)]
+        self._drop([event for event in batch if event not in own])
+        for event in own:
+            self._missed_again(event)
+        if len(own) < len(batch) and not self._buffer and not self._batches:
+            self._tell_dropped()
+
+    def _missed_again(self, event: bytes) -> None:
+        import json
+
+        record = json.loads(event)["record"]
+        self.missed(record["droppedRecords"], record["droppedBytes"])
 
     def _drop(self, events: list[bytes]) -> None:
         self._dropped += len(events)

@@ -41,7 +41,7 @@ class Head:
         self.length = _body_length(headers)
         connection = headers.get("connection", "").lower()
         self.keep_alive = "close" not in connection and (version == b"HTTP/1.1" or "keep-alive" in connection)
-        self.expects_continue = headers.get("expect", "").lower() == "100-continue"
+        self.expects_continue = version == b"HTTP/1.1" and headers.get("expect", "").lower() == "100-continue"
 
 
 class End:

@@ -26,6 +26,11 @@ def is_inside(client: tuple[str, int], server: tuple[str, int]) -> bool:
     return inode != 0 and _is_held(f"socket:[{inode}]")
 
 
+def is_there(client: tuple[str, int], server: tuple[str, int]) -> bool:
+    """Whether somebody still holds the socket ``client``. One that only will not send any more can still hear."""
+    return _inode(client, server) != 0
+
+
 def _inode(client: tuple[str, int], server: tuple[str, int]) -> int:
     """The client's socket; 0 when it is closed."""
     wanted = [address_in_proc(*client), address_in_proc(*server)]

@@ -5,8 +5,8 @@
     INIT ── runtime and extensions wait ─► IDLE ◄── all wait again ── BUSY        from anywhere: ─► SHUTDOWN ─► the end
                                              └──────── INVOKE ─────────►┘
 
-The answer goes to the worker at once; the environment is BUSY until everybody waits again. An invocation that comes
-meanwhile waits here, and its time runs.
+The answer goes to the worker at once; the environment is BUSY until everybody waits again, and then the worker is told.
+An invocation that comes meanwhile all the same waits here, and its time runs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .control import Control, Invocation
 from .dispatch import Dispatcher
 from .extension import INVOKE, SHUTDOWN, Extension, found_in, invoke_event, shutdown_event, visible_variables
 from .extension_routes import ExtensionRoutes
+from .log import Log, to_stdout
 from .plan import NoEntrypoint, Plan
 from .reactor import READ, Reactor
 from .report import Reports
@@ -39,7 +40,8 @@ TRUNCATION_S = 0.2
 """How long a runtime that broke its connection may take to end: then its exit is the reason, not the connection."""
 SETTLING_TURNS = 4
 """To accept a connection, read a request and hand over its answer takes fewer."""
-STDOUT = 1
+RUNTIME, PLATFORM = "", "\0platform"
+"""Whose line of the log it is; extensions' are theirs by name."""
 
 
 class Phases:
@@ -61,6 +63,7 @@ class Phases:
             on_room=self._on_room,
             on_gone=self._abandon,
         )
+        self._log = Log(to_stdout, reactor.call_later)
         self._telemetry = Telemetry(reactor, json_lines=os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON")
         self._reports = Reports(self._telemetry, self._children)
         self._extensions = ExtensionRoutes(
@@ -115,7 +118,7 @@ class Phases:
 
     def _start_runtime(self) -> None:
         try:
-            self._runtime = self._child(self._plan.argv(), self._variables, "function", "", self._runtime_ended)
+            self._runtime = self._child(self._plan.argv(), self._variables, "function", RUNTIME, self._runtime_ended)
         except (NoEntrypoint, CannotStart) as error:
             self._fail_init("Runtime.InvalidEntrypoint", self._plan.shown(str(error)))
 
@@ -123,10 +126,10 @@ class Phases:
         self, argv: list[str], variables: dict[str, str], kind: str, source: str, on_exit: Callable[[Child], None]
     ) -> Child:
         def output(data: bytes) -> None:
-            _write_log(data)
+            self._log.write(source, data)
             self._telemetry.lines(kind, source, data)
 
-        return Child(self._reactor, argv, variables, self._plan.task_root, on_output=output, on_exit=on_exit)
+        return Child(self._reactor, argv, variables, self._plan.directory, on_output=output, on_exit=on_exit)
 
     def _children(self) -> list[Child]:
         found = [extension.child for extension in self._extensions.all if extension.child is not None]
@@ -135,6 +138,7 @@ class Phases:
     def _drain(self) -> None:
         for child in self._children():
             child.drain()
+        self._log.flush(RUNTIME)
 
     def _runtime_ended(self, child: Child, turns: int = SETTLING_TURNS) -> None:
         status = child.status
@@ -172,7 +176,8 @@ class Phases:
         self._telemetry.emit(
             "platform.extension", {"name": extension.name, "state": "Ready", "events": extension.events}
         )
-        _write_log(f"EXTENSION\tName: {extension.name}\tState: Ready\tEvents: [{events}]\n".encode())
+        line = f"EXTENSION\tName: {extension.name}\tState: Ready\tEvents: [{events}]\n"
+        self._log.write(PLATFORM, line.encode())
 
     def _runtime_waits(self) -> None:
         if self._phase == INIT:
@@ -221,6 +226,8 @@ class Phases:
             return
         else:
             self._reports.done()
+            assert self._invocation is not None
+            self._control.send(control.RESTED, self._invocation.sequence)
         self._phase = IDLE
         self._begin()
 
@@ -281,12 +288,15 @@ class Phases:
 
     def terminate(self) -> None:
         """The worker asks for it: nobody needs the environment, or what runs has taken too long."""
-        late = self._phase == BUSY and (not self._answered or self._queued is not None)
+        late = self._phase == BUSY and (not self._answered or self._queued is not None or self._overdue())
         if late and not self._answered:
             self._drain()
             self._reports.answered(Done("timeout"))
             self._reports.done()
         self._end("TIMEOUT" if late else "SPINDOWN", 0)
+
+    def _overdue(self) -> bool:
+        return self._invocation is not None and time.time() * 1000 >= self._invocation.deadline_ms
 
     def _awaited(self) -> list[Extension]:
         """Extensions that may still want to do something before the end."""
@@ -328,6 +338,7 @@ class Phases:
 
     def _leave(self) -> None:
         self._drain()
+        self._log.flush()
         for child in self._children():
             child.kill()
         self._control.send_all()
@@ -340,19 +351,10 @@ class Phases:
         os._exit(0)
 
 
-def _write_log(data: bytes) -> None:
-    """To the function's log, which is this process's stdout. It is always read by the worker."""
-    try:
-        while data:
-            data = data[os.write(STDOUT, data) :]
-    except OSError:
-        pass  # the worker is gone: the control socket says so too
-
-
-def serve(arguments: list[str]) -> None:
-    """Serve one environment until it ends. Never returns."""
+def serve(arguments: list[str], directory: str = "") -> None:
+    """Serve one environment until it ends; programs begin in ``directory``. Never returns."""
     reactor = Reactor()
-    phases = Phases(Plan(arguments), reactor)
+    phases = Phases(Plan(arguments, directory), reactor)
     woken, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal(SIGPIPE, SIG_IGN)  # a client that left is an error of writing, also where this interpreter was not started
     signal(SIGTERM, lambda *_: None)

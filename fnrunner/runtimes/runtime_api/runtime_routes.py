@@ -104,12 +104,11 @@ class RuntimeRoutes:
             self._stream.exchange.resume()
 
     def fail_current(self, error_type: str, message: str) -> None:
-        """The platform answers in the runtime's place."""
+        """The platform answers in the runtime's place. Only this ends the environment, whatever errors call themselves."""
         assert self._current is not None
-        kind = control.STREAM_ERROR if self._stream is not None and self._stream.begun else control.ERROR
         if self._stream is not None:
             self._stream.cancel()
-        self._finish(kind, fault.document(error_type, message), Done("failure", error_type))
+        self._finish(control.FAULT, fault.document(error_type, message), Done("failure", error_type))
 
     # Routes
 

@@ -10,6 +10,7 @@ import _socket
 import os
 
 from .parser import End, Head, Malformed, Parser
+from .peer import is_there
 from .reactor import READ, WRITE
 
 TYPE_CHECKING = False
@@ -84,7 +85,7 @@ class Exchange:
     @property
     def open(self) -> bool:
         """Whether somebody waits for the answer."""
-        return not self.answered and self._connection.open
+        return not self.answered and self._connection.hears()
 
     def answer(
         self, status: int, body: bytes = b"", headers: tuple[tuple[str, str], ...] = (), kind: str = "application/json"
@@ -115,10 +116,15 @@ class Connection:
         self._exchange: Exchange | None = None
         self._receiver: Receiver | None = None
         self._paused = self._closing = self._parsing = False
+        self._finished = False
+        """The client sends no more. It may have left, or wait for its answers."""
+        self._withheld = False
+        """The client keeps its body back until it is told to go on."""
         self.open = True
         os.set_blocking(fd, False)
         client = _socket.socket(fileno=fd)
         client.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        self._ends = client.getpeername(), client.getsockname()
         client.detach()
         self._watch()
 
@@ -127,11 +133,17 @@ class Connection:
             return
         assert self._exchange is not None
         head = self._exchange.head
-        if (head.expects_continue and self._receiver is None) or not head.keep_alive:
+        if self._withheld or not head.keep_alive:
             # a client that was never told to go on may or may not send its body: only a new connection is certain
             self._closing = True
         self._write(status, body, headers, kind)
         self._go_on()
+
+    def hears(self) -> bool:
+        """Whether the client is there to take an answer."""
+        if self.open and self._finished and not is_there(*self._ends):
+            self._lose()
+        return self.open
 
     def pause(self) -> None:
         self._paused = True
@@ -171,24 +183,28 @@ class Connection:
     def _watch(self) -> None:
         if not self.open:
             return
-        wants = not self._paused and self._parser.pending <= HELD_BYTES
+        wants = not self._paused and not self._finished and self._parser.pending <= HELD_BYTES
         self._reactor.watch(self._fd, (READ if wants else 0) | (WRITE if self._out else 0), self._ready)
 
     def _ready(self, events: int) -> None:
         if events & WRITE:
             self._flush()
+        if self.open and self._finished and events & ~WRITE:
+            self._lose()  # it hears no answer any more either
+            return
         if self.open and events & ~WRITE:
             try:
                 data = os.read(self._fd, READ_BYTES)
             except BlockingIOError:
-                data = None
+                return
             except OSError:
-                data = b""
-            if data == b"":
                 self._lose()
                 return
-            self._parser.feed(data or b"")
+            self._finished = not data
+            self._parser.feed(data)
         self._go_on()
+        if self._finished and self._exchange is not None:
+            self.hears()
 
     def _go_on(self) -> None:
         """Do what can be done now with what has arrived."""
@@ -201,9 +217,15 @@ class Connection:
                 self._refuse(error)
             finally:
                 self._parsing = False
-        if self.open and self._closing and not self._out and self._exchange is None:
+        if self.open and self._over:
             self._lose()
         self._watch()
+
+    @property
+    def _over(self) -> bool:
+        if self._finished and not self._paused and self._receiver is not None:
+            return True  # it broke off in the middle of a request
+        return (self._closing or self._finished) and not self._out and self._exchange is None
 
     def _step(self) -> bool:
         """Take one event of the request. False when there is none, or it is not its turn."""
@@ -229,11 +251,13 @@ class Connection:
 
     def _begin(self, head: Head) -> None:
         self._exchange = exchange = Exchange(head, self)
+        self._withheld = head.expects_continue and head.length != 0
         receiver = self._handle(exchange)
-        if exchange.answered and head.expects_continue:
+        if exchange.answered and self._withheld:
             self._exchange = None
             return
-        if head.expects_continue:
+        if self._withheld:
+            self._withheld = False
             self._write(100, b"")
         self._receiver = receiver
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from .reactor import Reactor
     from .subscription import Wanted
 
-KEPT_EVENTS = 1000
+KEPT_EVENTS, KEPT_BYTES = 1000, 1024 * 1024
+"""Of what happened before anybody subscribed."""
+USUAL_BYTES = 512
+"""Of an event of the platform, about."""
 KEPT_LINE_BYTES = 256 * 1024
 
 
@@ -28,6 +31,7 @@ class Telemetry:
         self.closed = False
         self._reactor, self._json_lines = reactor, json_lines
         self._early: list[dict[str, Any]] = []
+        self._early_bytes = self._missed = self._missed_bytes = 0
         self._deliveries: dict[str, Delivery] = {}
         self._unfinished: dict[str, bytes] = {}
 
@@ -42,25 +46,36 @@ class Telemetry:
         if repeated:
             self._deliveries.pop(name).close()
         delivery = self._deliveries[name] = Delivery(self._reactor, wanted)
-        for event in () if repeated else self._early:
+        if repeated:
+            return
+        for event in self._early:
             delivery.add(event)
+        delivery.missed(self._missed, self._missed_bytes)
 
     def close_subscriptions(self) -> None:
         """Initialisation is over."""
         self.closed = True
         self._early.clear()
 
-    def emit(self, kind: str, record: Any) -> None:
-        """An event that happened now."""
+    def emit(self, kind: str, record: Any, size: int = USUAL_BYTES) -> None:
+        """An event that happened now; ``size`` in bytes, about."""
         if not self.active:
             return
         now = time.time()
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         event = {"time": f"{moment}.{int(now * 1000) % 1000:03d}Z", "type": kind, "record": record}
-        if not self.closed and len(self._early) < KEPT_EVENTS:
-            self._early.append(event)
+        if not self.closed:
+            self._keep(event, size)
         for delivery in self._deliveries.values():
             delivery.add(event)
+
+    def _keep(self, event: dict[str, Any], size: int) -> None:
+        if len(self._early) < KEPT_EVENTS and self._early_bytes + size <= KEPT_BYTES:
+            self._early.append(event)
+            self._early_bytes += size
+        else:
+            self._missed += 1
+            self._missed_bytes += size
 
     def lines(self, kind: str, source: str, data: bytes) -> None:
         """What a process wrote: each line is an event, once it is complete or long."""
@@ -99,4 +114,4 @@ class Telemetry:
                 text = json.loads(text)
             except (ValueError, RecursionError):
                 pass  # a line that only looks like JSON
-        self.emit(kind, text)
+        self.emit(kind, text, len(line))

@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message
 
 from fnrunner.api.http_answer import URL
-from fnrunner.api.http_call import LARGE_BYTES, HttpCall, buffered
+from fnrunner.api.http_call import LARGE_BYTES, HttpCall, buffered, trace_id
 from fnrunner.api.services import Front
 from fnrunner.model.arn import FunctionRef
 from sources.http import response as mapping
@@ -48,6 +48,12 @@ async def answer(payload: bytes) -> list[Message]:
     )  # fmt: skip
     await buffered(cast("Front", Answering(payload)), call, send)
     return got
+
+
+def test_a_client_outside_says_nothing_of_how_often_a_function_was_called() -> None:
+    root = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=463ac35c9f6413ad;Sampled=1"
+    sent = Request("GET", headers=(("x-amzn-trace-id", f"{root};Lineage=252f10c8:99"),))
+    assert trace_id(sent) == root
 
 
 @pytest.mark.parametrize(("size", "apart"), [(LARGE_BYTES, False), (LARGE_BYTES + 1, True)])

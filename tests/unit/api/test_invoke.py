@@ -224,15 +224,18 @@ async def test_a_throttle_has_its_reason_and_retry_after() -> None:
     ("method", "path"),
     [
         ("GET", "/2015-03-31/functions/f/invocations"),
-        ("POST", "/2015-03-31/functions//invocations"),
         ("POST", "/2015-03-31/functions/a/b/invocations"),
-        ("POST", "/2015-03-31/functions/f/invocations/"),
         ("POST", "/2021-11-15/functions/f/invocations"),
         ("POST", "/2015-03-31/functions/invocations"),
     ],
 )
 def test_other_paths_are_not_taken_for_invoke(method: str, path: str) -> None:
     assert Invoke.function_of(method, path) is None
+
+
+@pytest.mark.parametrize(("path", "segment"), [("f/invocations", "f"), ("f/invocations/", "f"), ("/invocations", "")])
+def test_a_trailing_slash_and_an_empty_name_are_invoke_s_to_judge(path: str, segment: str) -> None:
+    assert Invoke.function_of("POST", f"/2015-03-31/functions/{path}") == segment
 
 
 @pytest.mark.parametrize("text", ["null", "[]", "1", "NaN", '"a"'])

@@ -241,7 +241,6 @@ async def test_a_body_that_breaks_off_is_not_ended_as_if_it_were_whole() -> None
     [
         "/2015-03-31/functions/f/response-streaming-invocations",
         "/2021-11-15/functions/f/invocations",
-        "/2021-11-15/functions//response-streaming-invocations",
         "/2021-11-15/functions/a/b/response-streaming-invocations",
     ],
 )

@@ -43,6 +43,11 @@ def test_a_trailing_slash_is_passed_over_as_older_clients_send_one() -> None:
     assert ROUTER.match("GET", "/2015-03-31/functions/", {})[0].name == "ListFunctions"
 
 
+def test_a_label_that_is_empty_within_the_path_is_the_operation_s_to_refuse() -> None:
+    operation, labels = ROUTER.match("GET", "/2015-03-31/functions//configuration", {})
+    assert (operation.name, labels) == ("GetFunctionConfiguration", {"FunctionName": ""})
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -102,3 +102,28 @@ def test_a_wrong_json_type_is_a_content_error(changes: dict[str, Any]) -> None:
 
 def test_a_long_value_is_cut_in_the_message() -> None:
     assert len(refused(Role="x" * 100_000)) < 3_000
+
+
+def test_structures_in_a_list_are_named_by_their_place() -> None:
+    filters = {"Filters": [{"Pattern": "{}"}, {"Pattern": "x" * 4097}]}
+    with pytest.raises(ValidationFailed) as caught:
+        validate(INPUTS["CreateEventSourceMapping"], {"FunctionName": "f", "FilterCriteria": filters})
+    assert "at 'filterCriteria.filters.2.member.pattern' failed to satisfy constraint: Member must have length" in str(
+        caught.value
+    )
+
+
+def test_rules_of_a_list_in_a_map_are_all_named() -> None:
+    source = {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": ["no port"]}}
+    with pytest.raises(ValidationFailed) as caught:
+        validate(INPUTS["CreateEventSourceMapping"], {"FunctionName": "f", "SelfManagedEventSource": source})
+    assert "Map value must satisfy constraint: [Member must have length less than or equal to 10, " in str(caught.value)
+    assert "Member must satisfy constraint: [Member must have length less than or equal to 300, " in str(caught.value)
+
+
+def test_a_layer_s_runtime_is_judged_by_the_model_and_a_function_s_by_the_catalogue() -> None:
+    validate(INPUTS["CreateFunction"], {**GOOD, "Runtime": "cobol"})
+    with pytest.raises(
+        ValidationFailed, match="at 'compatibleRuntime' failed to satisfy constraint: Member must satisfy"
+    ):
+        validate(INPUTS["ListLayers"], {"CompatibleRuntime": "cobol"})

@@ -16,16 +16,9 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fnrunner.auth.claims import Incomplete, Mismatch, SignatureRefused, UnknownKey
 from fnrunner.auth.credentials import Credential
-from fnrunner.auth.sigv4 import (
-    MAX_SIGNED_HEADERS,
-    Incomplete,
-    Mismatch,
-    SignatureRefused,
-    UnknownKey,
-    Verifier,
-    claims_of,
-)
+from fnrunner.auth.sigv4 import MAX_SIGNED_HEADERS, Verifier, claims_of
 from sources.http.request import Request
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -41,10 +34,11 @@ def _botocore_signs_now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def verify(request: Request, now: datetime = NOW) -> Credential:
-    verifier = Verifier("us-east-1", "lambda", KEYS.get, lambda: now)
+    verifier = Verifier(("us-east-1",), ("lambda",), lambda: now)
     claims = claims_of(request)
     assert claims is not None
-    credential = verifier.screen(request, claims)
+    verifier.check(request, claims)
+    credential = verifier.admit(claims, KEYS.get(claims.access_key))
     verifier.verify(request, claims, credential)
     return credential
 

@@ -63,7 +63,7 @@ def test_a_document_is_ascii_without_nul_whatever_the_texts_hold(function: Funct
 def test_keys_of_a_newer_release_are_passed_over_and_missing_ones_take_defaults() -> None:
     text = json.dumps(
         {
-            "name": "f", "runtime": "python3.12", "handler": "a.b", "role": "r", "snap_start": True,
+            "name": "f", "runtime": "python3.12", "handler": "a.b", "role": "r", "of_a_newer_release": True,
             "code": {"digest": "d", "size_bytes": 1, "bucket": "b"},
         }
     )  # fmt: skip

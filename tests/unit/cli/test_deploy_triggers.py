@@ -102,5 +102,6 @@ def test_routes_that_left_the_template_go_and_those_of_others_stay() -> None:
     assert (gone.action, gone.document) == ("removed", None)
     other = {"route_key": "GET /other", "method": "GET", "path": "/other", "function": "g"}
     (kept,) = plan_apis([], [{**SERVED, "routes": [*SERVED["routes"], other]}], {"f"})
-    assert kept.document == {"stage": "$default", "routes": [{"method": "GET", "path": "/other", "function": "g"}]}
+    left = {"method": "GET", "path": "/other", "function": "g"}
+    assert kept.document == {"type": "http", "stage": "$default", "routes": [left]}
     assert plan_apis([], [SERVED], {"g"}) == []

@@ -72,6 +72,18 @@ def test_a_broker_that_is_not_connected_is_a_fault_and_a_draining_worker_is_none
     assert verdicts(status(workers=[WORKER, {**WORKER, "state": "draining"}]))["worker"] == "gap"
 
 
+def test_what_stands_in_on_a_living_worker_is_a_gap() -> None:
+    runtimes = {"python3.13": "python3.13", "python3.14": "python3.13"}
+    assert "runtimes" not in verdicts(status(workers=[{**WORKER, "runtimes": {"python3.13": "python3.13"}}]))
+    (found,) = (one for one in told(status(workers=[{**WORKER, "runtimes": runtimes}])) if one.part == "runtimes")
+    assert (found.verdict, found.detail) == (
+        Verdict.GAP,
+        "on the host of w1, h, others stand in: python3.13 for python3.14",
+    )
+    silent = {**WORKER, "state": "silent", "runtimes": runtimes}
+    assert "runtimes" not in verdicts(status(workers=[WORKER, silent]))
+
+
 def test_few_open_files_are_a_gap() -> None:
     assert open_files(1024).verdict is Verdict.GAP
     assert open_files(65_536).verdict is Verdict.OK

@@ -38,17 +38,17 @@ def faults_of(text: str, **parameters: str) -> list[str]:
 
 def test_an_unsupported_property_is_refused_with_its_line_and_path() -> None:
     assert faults_of(HEAD + "      VpcConfig: {}\n") == [
-        "template.yaml:9: Resources.Thumb.Properties.VpcConfig is not supported"
+        "template.yaml:9:7: Resources.Thumb.Properties.VpcConfig is not supported"
     ]
 
 
 def test_all_faults_are_listed_at_once_in_the_order_of_their_lines() -> None:
-    text = HEAD + "      MemorySize: 64\n      Timeout: soon\n      Layers: [a]\nConditions: {}\n"
+    text = HEAD + "      MemorySize: 64\n      Timeout: soon\n      FileSystemConfigs: [a]\nRules: {}\n"
     assert faults_of(text) == [
-        "template.yaml:9: Resources.Thumb.Properties.MemorySize is '64': it takes a whole number from 128 to 10240",
-        "template.yaml:10: Resources.Thumb.Properties.Timeout is 'soon': it takes a whole number from 1 to 900",
-        "template.yaml:11: Resources.Thumb.Properties.Layers is not supported",
-        "template.yaml:12: Conditions is not supported",
+        "template.yaml:9:7: Resources.Thumb.Properties.MemorySize is '64': it takes a whole number from 128 to 10240",
+        "template.yaml:10:7: Resources.Thumb.Properties.Timeout is 'soon': it takes a whole number from 1 to 900",
+        "template.yaml:11:7: Resources.Thumb.Properties.FileSystemConfigs is not supported",
+        "template.yaml:12:1: Rules is not supported: an AllowedValues or AllowedPattern of the parameter checks its value",
     ]
 
 
@@ -57,15 +57,25 @@ def test_all_faults_are_listed_at_once_in_the_order_of_their_lines() -> None:
     [
         ("  T:\n    Type: AWS::DynamoDB::Table\n", "Resources.T Type AWS::DynamoDB::Table is not supported"),
         (
-            "  Q:\n    Type: AWS::SQS::Queue\n    DeletionPolicy: Retain\n",
-            "Resources.Q.DeletionPolicy is not supported",
+            "  Q:\n    Type: AWS::SQS::Queue\n    DeletionPolicy: Snapshot\n",
+            "Resources.Q.DeletionPolicy is 'Snapshot': it takes Delete or Retain",
         ),
         ("  Q:\n    Type: AWS::SQS::Queue\n    Properties: {DelaySeconds: 5}\n", "DelaySeconds is not supported"),
         ("  Q:\n    Type: AWS::SQS::Queue\n    DependsOn: Nobody\n", "names Nobody, which is no resource"),
-        ("Globals:\n  Api: {}\n", "Globals.Api is not supported (Function is)"),
+        ("Globals:\n  SimpleTable: {}\n", "Globals.SimpleTable is not supported (Function, HttpApi, Api are)"),
         ("Globals:\n  Function: {VpcConfig: {}}\n", "Globals.Function.VpcConfig is not supported"),
         ("      Events: {E: {Type: Cognito}}\n", "Events.E.Type Cognito is not supported (S3, SQS, Kinesis,"),
-        ("      Description: !If [a, b, c]\n", "uses Fn::If, which is not supported"),
+        ("      Description: !If [a, b, c]\n", "uses If with a, which is no condition"),
+        ("      Description: !ImportValue a\n", "uses Fn::ImportValue, which is not supported: stacks export nothing"),
+        ("      Description: !Cidr [a, 1, 2]\n", "uses Fn::Cidr, which is not supported: there are no networks here"),
+        (
+            "      Description: !Length [a]\n",
+            "uses Fn::Length, which is not supported: Ref, GetAtt, Sub, Base64, FindInMap",
+        ),
+        (
+            "  Fn::ForEach::Loop: [A, [b], {}]\n",
+            "uses Fn::ForEach::Loop, which is not supported: AWS::LanguageExtensions",
+        ),
         ("      Description: !Ref Nobody\n", "refers to Nobody, which is no parameter or resource"),
         ("      Description: !GetAtt Thumb.Name\n", "refers to Thumb.Name, which is not supported: Thumb has Arn"),
         ("      DeadLetterQueue: {Type: SQS, TargetArn: nonsense}\n", "is 'nonsense': it takes an ARN of sqs"),
@@ -77,7 +87,10 @@ def test_all_faults_are_listed_at_once_in_the_order_of_their_lines() -> None:
             "  F:\n    Type: AWS::Serverless::Function\n    Properties: {Runtime: nodejs18.x}\n",
             "is 'nodejs18.x': it takes python3.9 or",
         ),
-        ("      PackageType: Image\n", "is 'Image': it takes Zip"),
+        ("      PackageType: Image\n", "has no ImageUri, which it needs"),
+        ("      PackageType: Image\n      ImageUri: a/b\n", "Runtime has no effect with PackageType Image"),
+        ("      ImageUri: a/b\n", "ImageUri has no effect with PackageType Zip"),
+        ("      PackageType: Jar\n", "is 'Jar': it takes Zip or Image"),
         ("      Tags: [a]\n", "it takes a mapping of names to texts"),
         ("Outputs:\n  O: {Value: x, Export: {Name: y}}\n", "Outputs.O.Export is not supported"),
     ],
@@ -88,7 +101,7 @@ def test_what_would_have_no_effect_is_refused(extra: str, said: str) -> None:
 
 def test_a_text_that_is_no_yaml_is_named_with_its_line() -> None:
     assert faults_of("Resources:\n  A: [\n") == [
-        "template.yaml:3: this is not YAML: expected the node content, but found '<stream end>'"
+        "template.yaml:3:1: this is not YAML: expected the node content, but found '<stream end>'"
     ]
 
 
@@ -119,6 +132,7 @@ def test_defaults_are_lambdas_and_names_are_the_logical_ids() -> None:
         "MemorySize": 128,
         "EphemeralStorage": {"Size": 512},
         "Environment": {"Variables": {}},
+        "Layers": [],
         "DeadLetterConfig": {"TargetArn": ""},
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/Thumb"},
     }
@@ -229,7 +243,7 @@ def test_a_parameters_value_must_satisfy_its_constraints(parameters: dict[str, s
 def test_a_parameter_without_default_must_be_given() -> None:
     text = HEAD + "Parameters:\n  P: {Type: String}\n"
     assert faults_of(text) == [
-        "template.yaml:10: Parameters.P has no Default: give it with --parameter-overrides P=VALUE"
+        "template.yaml:10:3: Parameters.P has no Default: give it with --parameter-overrides P=VALUE"
     ]
     assert read(text, P="x").functions
 
@@ -242,7 +256,7 @@ def test_a_value_for_a_parameter_that_is_not_there_is_refused() -> None:
 def test_two_resources_cannot_share_a_name() -> None:
     extra = "  A:\n    Type: AWS::SQS::Queue\n    Properties: {QueueName: q}\n"
     again = "  B:\n    Type: AWS::SQS::Queue\n    Properties: {QueueName: q}\n"
-    assert faults_of(HEAD + extra + again) == ["template.yaml:12: Resources.B has the name q, as A has"]
+    assert faults_of(HEAD + extra + again) == ["template.yaml:12:3: Resources.B has the name q, as A has"]
 
 
 def test_scalars_keep_the_text_that_was_written() -> None:
@@ -255,6 +269,6 @@ def test_a_json_template_reads_the_same() -> None:
         '{"Resources": {"F": {"Type": "AWS::Serverless::Function", "Properties":\n{"InlineCode": "", "Handler": "a.b",'
     )
     assert read(text + '"Runtime": "python3.12"}}}}').functions[0].name == "F"
-    assert faults_of(text + '\n"Runtime": "python3.12", "Layers": []}}}}') == [
-        "template.yaml:3: Resources.F.Properties.Layers is not supported"
+    assert faults_of(text + '\n"Runtime": "python3.12", "VpcConfig": {}}}}}') == [
+        "template.yaml:3:26: Resources.F.Properties.VpcConfig is not supported"
     ]

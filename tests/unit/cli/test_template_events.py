@@ -214,6 +214,57 @@ Outputs:
     assert stack.outputs == {"Shop": "http://shop", "Aws": "http://s/x"}
 
 
+REST = """
+  Shop:
+    Type: AWS::Serverless::Api
+    Properties:
+      StageName: !Sub "v${AWS::Region}"
+      Name: the shop
+      EndpointConfiguration: {Type: REGIONAL}
+      Cors: {AllowOrigin: "'https://a.example'", AllowMethods: "'GET, POST'", MaxAge: "'600'"}
+"""
+
+
+def test_routes_of_rest_apis_are_gathered_under_theirs() -> None:
+    events = """
+        One: {Type: Api, Properties: {RestApiId: !Ref Shop, Method: get, Path: "/items/{id}", TimeoutInMillis: 500}}
+        Two: {Type: Api, Properties: {Path: /hello, Method: any}}
+        Three: {Type: HttpApi, Properties: {Path: /hello, PayloadFormatVersion: '1.0'}}
+    """
+    rest = """
+Globals: {Api: {Cors: "'*'", OpenApiVersion: 3.0.1, TracingEnabled: true}}
+Outputs:
+  Hello: {Value: !Sub "https://${ServerlessRestApi}.execute-api.${AWS::Region}.amazonaws.com/Prod/hello/"}
+  Shop: {Value: !Sub "https://${Shop}.execute-api.${AWS::Region}.amazonaws.com/${Shop.Stage}/items"}
+  Stages: {Value: !Join [",", [!Ref Shop.Stage, !Ref ServerlessRestApiProdStage, !Ref ServerlessRestApi.Stage]]}
+"""
+    stack = read(with_events(events) + REST + rest, apis={"serverlessrestapi": "http://r/", "shop": "http://shop/"})
+    rules = {"allow_origins": ["https://a.example"], "allow_methods": ["GET", "POST"], "max_age_s": 600}
+    first = RouteSpec("One", "shop", "F", "GET", "/items/{id}", 500, type="rest", payload="1.0")
+    second = RouteSpec("Two", "serverlessrestapi", "F", "ANY", "/hello", type="rest", payload="1.0")
+    third = RouteSpec("Three", "serverlesshttpapi", "F", "ANY", "/hello", payload="1.0")
+    everybody = {"allow_origins": ["*"], "allow_methods": ["*"]}
+    assert stack.apis == (
+        ApiSpec("shop", "vus-east-1", rules, (first,), "rest"),
+        ApiSpec("serverlessrestapi", "Prod", everybody, (second,), "rest"),
+        ApiSpec("serverlesshttpapi", routes=(third,)),
+    )
+    assert stack.outputs == {
+        "Hello": "http://r/Prod/hello/",
+        "Shop": "http://shop/vus-east-1/items",
+        "Stages": "vus-east-1,Prod,Prod",
+    }
+    assert [warning for warning in stack.warnings if "Shop" in warning] == [
+        "template.yaml: Resources.Shop: Name has no effect: the API is called shop"
+    ]
+
+
+def test_globals_are_of_the_http_api_that_nobody_names_too() -> None:
+    events = "E: {Type: HttpApi}"
+    stack = read(with_events(events) + "Globals: {HttpApi: {CorsConfiguration: {AllowOrigins: ['*']}}}")
+    assert [api.cors for api in stack.apis] == [{"allow_origins": ["*"]}]
+
+
 def test_streams_queues_and_topics_are_read_with_what_they_are() -> None:
     stack = read(
         HEAD + "Outputs: {T: {Value: !Ref News}, N: {Value: !GetAtt News.TopicName}, S: {Value: !Ref Clicks}}\n"
@@ -262,7 +313,25 @@ def scheduled(more: str) -> str:
 @pytest.mark.parametrize(
     ("event", "said"),
     [
-        ("E: {Type: Api, Properties: {Path: /, Method: get}}", "Events.E.Type Api is not supported: use HttpApi"),
+        ("E: {Type: Api, Properties: {Path: /}}", "has no Method"),
+        ("E: {Type: Api}", "has no Properties"),
+        (
+            "E: {Type: Api, Properties: {Path: /, Method: get, RequestModel: {}}}",
+            "Properties.RequestModel is not supported",
+        ),
+        (
+            "E: {Type: Api, Properties: {Path: /, Method: get, Auth: {ApiKeyRequired: true}}}",
+            "ApiKeyRequired is not supported",
+        ),
+        (
+            "E: {Type: Api, Properties: {Path: /, Method: get, RestApiId: x}}",
+            "the API x, which is no AWS::Serverless::Api",
+        ),
+        (
+            "E: {Type: Api, Properties: {Path: /, Method: get, RestApiId: serverlesshttpapi}}",
+            "is no AWS::Serverless::Api",
+        ),
+        ("E: {Type: HttpApi, Properties: {ApiId: !Ref ServerlessRestApi}}", "which is no AWS::Serverless::HttpApi"),
         ("E: {Type: DocumentDB}", "nothing here reads Amazon DocumentDB"),
         ("E: {Type: MSK}", "use SelfManagedKafka"),
         ("E: {Type: Kinesis, Properties: {Stream: !GetAtt Clicks.Arn}}", "has no StartingPosition, which it needs"),
@@ -294,7 +363,7 @@ def scheduled(more: str) -> str:
         ("E: {Type: HttpApi, Properties: {Method: get}}", "Method is GET, but the route has no Path of its own"),
         ("E: {Type: HttpApi, Properties: {Method: get, Path: $default}}", "Method is GET, but the route has no Path"),
         ("E: {Type: HttpApi, Properties: {Auth: {}}}", "Auth is not supported"),
-        ("E: {Type: HttpApi, Properties: {PayloadFormatVersion: '1.0'}}", "it takes 2.0"),
+        ("E: {Type: HttpApi, Properties: {PayloadFormatVersion: '3.0'}}", "it takes 2.0 or 1.0"),
         ("E: {Type: HttpApi, Properties: {ApiId: other}}", "names the API other, which is no AWS::Serverless::HttpApi"),
         ("E: {Type: HttpApi}\nG: {Type: HttpApi}", "has the route $default, as F.E has"),
         (
@@ -314,8 +383,11 @@ def test_what_an_event_cannot_have_is_refused_with_its_line(event: str, said: st
     [
         ("T: {Type: AWS::DynamoDB::Table}", "T Type AWS::DynamoDB::Table is not supported: there are no tables here"),
         ("T: {Type: AWS::Serverless::SimpleTable}", "there are no tables here"),
-        ("S: {Type: AWS::Scheduler::Schedule}", "use an event of the type ScheduleV2"),
-        ("A: {Type: AWS::Serverless::Api}", "use AWS::Serverless::HttpApi"),
+        ("S: {Type: AWS::Scheduler::Schedule}", "has no Target, which it needs"),
+        ("A: {Type: AWS::Serverless::Api}", "has no StageName"),
+        ("A: {Type: AWS::Serverless::Api, Properties: {StageName: x}}", "an event of the type Api with its RestApiId"),
+        ("A: {Type: AWS::Serverless::Api, Properties: {StageName: x, Auth: {}}}", "Properties.Auth is not supported"),
+        ("A: {Type: AWS::Serverless::Api, Properties: {StageName: x, Cors: {AllowHeaders: a}}}", "has no AllowOrigin"),
         ("A: {Type: AWS::Serverless::HttpApi}", "has no routes"),
         ("A: {Type: AWS::Serverless::HttpApi, Properties: {Domain: {}}}", "Domain is not supported"),
         ("Q: {Type: AWS::SQS::Queue, Properties: {QueueName: a.fifo}}", "the name of a FIFO queue ends with .fifo"),

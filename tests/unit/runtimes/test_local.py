@@ -31,7 +31,7 @@ def test_with_nothing_to_prepare_it_is_started_as_anywhere() -> None:
 def test_the_program_gets_the_bootstrap_and_its_arguments() -> None:
     usual, local = launched(PythonRuntime()), launched(LocalPythonRuntime(debugger=DEBUGGER))
     at = local.argv.index("/var/runtime/python_local.py")
-    assert local.argv[at + 1 :] == ("/var/runtime/python_bootstrap.py", "9", "/var/task")
+    assert local.argv[at + 1 :] == ("/var/runtime/python_bootstrap.py", "9", "/var/task", "/opt")
     assert local.argv[1:at] == (
         *usual.argv[1 : usual.argv.index("/var/runtime/python_bootstrap.py")],
         "-X",

@@ -63,7 +63,7 @@ def test_the_command_starts_the_bootstrap_isolated() -> None:
     launch = PythonRuntime().launch(SPEC, LAYOUT, interpreter="/p", control_fd=5, log_stream="s")
     assert launch.argv[0] == "/p"
     assert "-I" in launch.argv
-    assert launch.argv[-3:] == ("/var/runtime/python_bootstrap.py", "5", "/var/task")
+    assert launch.argv[-4:] == ("/var/runtime/python_bootstrap.py", "5", "/var/task", "/opt")
 
 
 def test_the_platforms_variables_win_and_the_defaults_lose() -> None:

@@ -43,6 +43,9 @@ class Client:
         if self.open:
             self.answers.append((status, body))
 
+    def hears(self) -> bool:
+        return self.open
+
     def pause(self) -> None: ...
     def resume(self) -> None: ...
 
@@ -174,7 +177,7 @@ def test_the_platforms_own_failure_wins_over_a_stream_that_ends_later() -> None:
     world.routes.fail_current("Extension.Crash", "so")
     world.bodies[0][1].data(b"late")
     world.bodies[0][1].end({})
-    assert [kind for kind, _, _ in world.worker.frames] == [Kind.STREAM_START, Kind.STREAM_ERROR]
+    assert [kind for kind, _, _ in world.worker.frames] == [Kind.STREAM_START, Kind.FAULT]
     assert world.bodies[0][0].answers[0][0] == 403
 
 

@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -26,6 +27,10 @@ class Fake:
     refuses: bool = False
     state: EnvironmentState = EnvironmentState.STARTING
     stops: int = 0
+    rested: asyncio.Event = field(default_factory=asyncio.Event)
+    resting: bool = False
+    outgrown: bool = False
+    age: timedelta = timedelta(0)
 
     @property
     def key(self) -> str:
@@ -39,6 +44,16 @@ class Fake:
     async def stop(self, grace: timedelta) -> None:
         self.stops += 1
         self.state = EnvironmentState.GONE
+        self.rested.set()
+
+    def answers_and_goes_on(self) -> None:
+        self.state, self.resting = EnvironmentState.BUSY, True
+
+    async def rest(self) -> None:
+        await self.rested.wait()
+        self.resting = False
+        if self.state is EnvironmentState.BUSY:
+            self.state = EnvironmentState.IDLE
 
 
 @dataclass
@@ -201,3 +216,71 @@ async def test_a_version_retires_alone_and_a_function_with_all_its_versions() ->
     assert len(bench.pool) == 0
     await bench.pool.close()
     assert [taken.stops for taken in (latest, one, two)] == [1, 1, 1]
+
+
+async def test_an_environment_whose_extension_is_at_work_is_in_use_until_it_rests() -> None:
+    bench = Bench()
+    first = await bench.take()
+    first.answers_and_goes_on()
+    rest = bench.pool.give_back(first)
+    assert rest is not None
+    assert (bench.pool.busy(), len(bench.pool)) == ({"f": 1}, 1)
+    second = await bench.take()
+    assert second is not first
+    first.rested.set()
+    await rest
+    assert bench.pool.busy() == {"f": 1}
+    assert await bench.take() is first
+
+
+async def test_who_comes_a_moment_before_an_environment_rests_waits_for_it() -> None:
+    bench = Bench()
+    first = await bench.take()
+    first.answers_and_goes_on()
+    bench.pool.give_back(first)
+    asyncio.get_running_loop().call_later(0.001, first.rested.set)
+    assert await bench.take() is first
+    assert len(bench.made) == 1
+
+
+async def test_a_pool_that_closes_does_not_wait_for_extensions() -> None:
+    bench = Bench()
+    first = await bench.take()
+    first.answers_and_goes_on()
+    rest = bench.pool.give_back(first)
+    await bench.pool.close()
+    assert (first.state, rest is not None and rest.done(), len(bench.pool)) == (EnvironmentState.GONE, True, 0)
+
+
+async def test_one_that_has_outgrown_its_memory_is_replaced_between_two_invocations() -> None:
+    bench = Bench()
+    first = await bench.take()
+    first.outgrown = True
+    bench.pool.give_back(first)
+    second = await bench.take()
+    assert second is not first
+    assert second.cold_reason == "recycled"
+    await bench.pool.close()
+    assert first.stops == 1
+
+
+async def test_one_that_is_too_old_is_replaced_idle_or_given_back() -> None:
+    bench = Bench()
+    first, second = await bench.take(), await bench.take()
+    bench.pool.give_back(first)
+    first.age = second.age = timedelta(hours=5)
+    bench.pool.reap()
+    third = await bench.take()
+    assert third not in (first, second)
+    bench.pool.give_back(second)
+    await bench.pool.close()
+    assert (first.stops, second.stops) == (1, 1)
+
+
+async def test_what_replaces_one_that_was_too_old_says_so() -> None:
+    bench = Bench()
+    first = await bench.take()
+    bench.pool.give_back(first)
+    first.age = timedelta(hours=5)
+    bench.pool.reap()
+    assert (await bench.take()).cold_reason == "recycled"

@@ -45,6 +45,9 @@ class Fake:
     fails: bool
     state: EnvironmentState = EnvironmentState.STARTING
     stops: int = 0
+    resting: bool = False
+    outgrown: bool = False
+    age: timedelta = timedelta(0)
 
     @property
     def key(self) -> str:

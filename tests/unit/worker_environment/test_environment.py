@@ -25,7 +25,15 @@ class BrokenSandbox:
     def sweep(self) -> int:
         return 0
 
-    def layout(self, environment_id: str, *, code_directory: str, runtime_directory: str, interpreter: str) -> Layout:
+    def layout(
+        self,
+        environment_id: str,
+        *,
+        code_directory: str,
+        runtime_directory: str,
+        interpreter: str,
+        layers_directory: str = "",
+    ) -> Layout:
         return Layout(code_directory, runtime_directory, "/t")
 
     async def start(self, command: Command) -> SandboxProcess:

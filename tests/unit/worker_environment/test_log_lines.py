@@ -100,3 +100,16 @@ def test_an_error_whose_texts_cannot_be_sent_on_is_shown_as_far_as_they_can() ->
     reply.decode(
         reply.encode(Reply(outcome.payload, ReplyKind.ERROR, code=outcome.error_type, message=outcome.message))
     )
+
+
+def test_a_cold_start_is_told_first_in_either_format() -> None:
+    figures = replace(COLD, init_ms=12.5, runtime_version="python:3.13.v2")
+    answer = Answer(Succeeded(b"1"), figures, logs=b"hello\n")
+    first, second, *_ = log_lines.whole("1", "7", answer, SPEC).decode().splitlines()
+    assert first.startswith("INIT_START Runtime Version: python:3.13.v2\tRuntime Version ARN: arn:aws:lambda:")
+    assert second == "START RequestId: 1 Version: 7"
+    first, second, *_ = log_lines.whole("1", "7", answer, replace(SPEC, log_format="JSON"), MOMENT).splitlines()
+    told = json.loads(first)
+    assert told["type"] == "platform.initStart"
+    assert told["record"]["runtimeVersion"] == "python:3.13.v2"
+    assert told["time"] < json.loads(second)["time"]

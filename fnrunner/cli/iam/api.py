@@ -1,0 +1,90 @@
+"""botocore's client of the server's IAM API, with errors as commands have them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from fnrunner.cli.caller import REMEDY, credentials, region
+from fnrunner.cli.error import ServerRefused, ServerUnreachable
+
+AWS_POLICIES = "arn:aws:iam::aws:policy/"
+
+
+class IamClient:
+    """Calls operations of IAM by botocore's names, such as ``create_user``."""
+
+    def __init__(self, endpoint_url: str) -> None:
+        import botocore.session
+        from botocore.config import Config
+
+        session = botocore.session.Session()
+        found = credentials()
+        self._endpoint_url = endpoint_url
+        self._client = session.create_client(
+            "iam",
+            endpoint_url=endpoint_url,
+            region_name=region(os.environ),
+            aws_access_key_id=found.access_key,
+            aws_secret_access_key=found.secret_key,
+            aws_session_token=found.token,
+            config=Config(retries={"total_max_attempts": 2}),
+        )
+
+    def call(self, operation: str, **params: Any) -> dict[str, Any]:
+        """Parameters that are None are left out. Raises ServerRefused, ServerUnreachable."""
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
+
+        try:
+            answer = getattr(self._client, operation)(
+                **{key: value for key, value in params.items() if value is not None}
+            )
+        except ClientError as error:
+            raise _refused(error.response) from error
+        except ParamValidationError as error:
+            raise ServerRefused(str(error), "Nothing was changed by this call.", code="ValidationError") from error
+        except HTTPClientError as error:
+            raise ServerUnreachable(
+                f"The server at {self._endpoint_url} does not answer: {error}",
+                "Start it with `FNRUNNER_AUTH=iam fnrunner dev`, or name another with --endpoint-url.",
+            ) from error
+        except BotoCoreError as error:
+            raise ServerRefused(str(error), "Is this a fnrunner endpoint? Check --endpoint-url.") from error
+        return dict(answer)
+
+    def every(self, operation: str, key: str, **params: Any) -> Iterator[Any]:
+        """The items of a paged list, page after page."""
+        marker = None
+        while True:
+            page = self.call(operation, **params, Marker=marker)
+            yield from page[key]
+            if not page.get("IsTruncated"):
+                return
+            marker = page["Marker"]
+
+    def policy_arn(self, name: str) -> str:
+        """An ARN as it is; a name is one of this account's policies, else one of AWS's. Raises ServerRefused."""
+        if name.startswith("arn:"):
+            return name
+        for policy in self.every("list_policies", "Policies"):
+            if policy["PolicyName"] == name:
+                return str(policy["Arn"])
+        raise ServerRefused(f"There is no policy {name}.", "`fnrunner iam policy ls` lists them.", code="NoSuchEntity")
+
+
+def _refused(response: dict[str, Any]) -> ServerRefused:
+    error, status = response["Error"], response["ResponseMetadata"]["HTTPStatusCode"]
+    code = error.get("Code", "")
+    if status == 404 and code in ("404", "UnknownOperationException", ""):
+        return ServerRefused(
+            "The server does not check who calls, and has no users.",
+            "Start it with FNRUNNER_AUTH=iam.",
+            http_status=404,
+        )
+    remedy = (
+        REMEDY
+        if code in ("MissingAuthenticationToken", "InvalidClientTokenId")
+        else "Nothing was changed by this call."
+    )
+    return ServerRefused(f"{code}: {error.get('Message', '')}", remedy, code=code, http_status=status)

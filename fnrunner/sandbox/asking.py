@@ -1,0 +1,303 @@
+"""Asks a spawner, or a keeper, for processes: one end of the conversation, and those who wait beforehand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import marshal
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fnrunner.sandbox.home import Home, MakeHome
+
+log = logging.getLogger(__name__)
+
+READY, MAKE, START, KEEP, DROP, LEARN = range(6)
+MESSAGE_BYTES = 16384
+BUSY_S = 0.002
+PATIENCE_S = 30.0
+WAITING_S = 600.0
+"""After so long what those who wait know of the host, such as its name servers, may have become wrong."""
+
+
+class SpawnFailed(Exception):
+    """A process could not be made, or what makes processes did not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A process that has begun in its home. ``pidfd`` is that of its init process, ``function_fd`` of the process itself
+    where that is no child of it, otherwise -1; ``status_fd`` tells how it ended. They are the receiver's to close.
+    """
+
+    home: Home
+    pidfd: int
+    status_fd: int
+    function_fd: int = -1
+
+    def discard(self) -> None:
+        """End a process that nobody wants. What it has on the host is left."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        for descriptor in (self.pidfd, self.status_fd, self.function_fd):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+class Asking:
+    """Made in any thread; used in the event loop after ``attach``. ``on_lost`` is called when the other end has gone."""
+
+    def __init__(self, channel: socket.socket, make_home: MakeHome, *, ahead: int, on_lost: Callable[[], None]) -> None:
+        """``ahead``: how many wait before anybody asks, once ``prepare`` was called."""
+        self._channel, self._make_home, self._most_ahead = channel, make_home, ahead
+        self._on_lost = on_lost
+        self._number = READY
+        self._ahead: deque[tuple[int, Home, float]] = deque()
+        self._asked: dict[int, tuple[asyncio.Future[Spawned], Home, int]] = {}
+        self._preparing: asyncio.Task[None] | None = None
+        self._removals: set[asyncio.Future[None]] = set()
+        self.lost = False
+
+    def attach(self) -> None:
+        self._channel.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._channel, self._heard)
+
+    async def start(self, descriptors: Sequence[int], limit: Callable[[Home], None], *, keeper_fd: int = -1) -> Spawned:
+        """A process that reads its plan from the first descriptor, in a home that ``limit`` was called with.
+
+        Raises: SpawnFailed, OSError.
+        """
+        while self._ahead and not self.lost:
+            number, home, since = self._ahead.popleft()
+            try:
+                if asyncio.get_running_loop().time() - since > WAITING_S:
+                    raise SpawnFailed("it has waited for too long")
+                return await self._begin(number, home, descriptors, limit, keeper_fd)
+            except SpawnFailed as error:
+                log.debug("a process that waited is not used: %s", error)
+                await self._surely(self._drop(number, home))
+            except BaseException:
+                await self._surely(self._drop(number, home))
+                raise
+            finally:
+                self.prepare()
+        number, home = await self._make()
+        try:
+            return await self._begin(number, home, descriptors, limit, keeper_fd)
+        except BaseException:
+            await self._surely(self._drop(number, home))
+            raise
+        finally:
+            self.prepare()
+
+    def start_now(self, descriptors: Sequence[int], home: Home) -> Spawned:
+        """The first of all, without an event loop and before ``attach``. Raises SpawnFailed, OSError."""
+        status_fd, told = os.pipe()
+        self._number += 1
+        try:
+            self._tell_made(self._number, home)
+            self._tell(START, self._number, None, (descriptors[0], told, *descriptors[1:]))
+        finally:
+            os.close(told)
+        while True:
+            message, fds, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 2)
+            if not message or marshal.loads(message)[0] != READY:  # noqa: S302 - the other end is fnrunner's
+                return _spawned(message, fds, home, status_fd)
+
+    def prepare(self) -> None:
+        """Requests will follow: let some wait for them."""
+        if not self.lost and (self._preparing is None or self._preparing.done()):
+            self._preparing = asyncio.get_running_loop().create_task(self._prepare())
+
+    def learn(self, script: tuple[str, str]) -> bool:
+        """Whether it could be told now."""
+        try:
+            return self._told(lambda: self._tell(LEARN, READY, script))
+        except SpawnFailed:
+            return False  # it has ended, and is replaced when it is needed
+
+    async def forget(self) -> None:
+        """Those who wait are not good enough any more."""
+        ahead, self._ahead = self._ahead, deque()
+        for number, home, _ in ahead:
+            await self._drop(number, home)
+
+    async def close(self) -> None:
+        """Hang up. Those who waited end, and what they had is removed. Idempotent."""
+        self._lose()
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.wait([self._preparing])
+        self._channel.close()
+        ahead, self._ahead = self._ahead, deque()
+        for _, home, _ in ahead:
+            await self._surely(home.remove())
+        # who was given up, and is being removed
+        while self._removals:
+            await asyncio.wait(self._removals)
+
+    def close_now(self) -> None:
+        """The same where nothing was asked in an event loop."""
+        self._lose()
+        self._channel.close()
+
+    async def _prepare(self) -> None:
+        loop = asyncio.get_running_loop()
+        while len(self._ahead) < self._most_ahead and not self.lost:
+            try:
+                number, home = await self._make()
+            except (OSError, SpawnFailed) as error:
+                log.warning("no process can be made beforehand: %s", error)
+                return
+            self._ahead.append((number, home, loop.time()))
+
+    async def _make(self) -> tuple[int, Home]:
+        """Somebody who waits. Raises SpawnFailed, OSError."""
+        made = asyncio.ensure_future(asyncio.to_thread(self._make_home))
+        try:
+            home = await asyncio.shield(made)
+        except asyncio.CancelledError:
+            self._keep(_remove_when_made(made))
+            raise
+        try:
+            self._number += 1
+            number = self._number
+            while not self._told(lambda: self._tell_made(number, home)):  # noqa: ASYNC110 - it takes one after the other
+                await asyncio.sleep(BUSY_S)
+        except BaseException:
+            await self._surely(home.remove())
+            raise
+        return number, home
+
+    async def _begin(
+        self, number: int, home: Home, descriptors: Sequence[int], limit: Callable[[Home], None], keeper_fd: int
+    ) -> Spawned:
+        limit(home)
+        status_fd, told = os.pipe()
+        future: asyncio.Future[Spawned] = asyncio.get_running_loop().create_future()
+        self._asked[number] = future, home, status_fd
+        kind, more = (START, ()) if keeper_fd < 0 else (KEEP, (keeper_fd,))
+        sent = (descriptors[0], told, *more, *descriptors[1:])
+        try:
+            while not self._told(lambda: self._tell(kind, number, None, sent)):  # noqa: ASYNC110
+                await asyncio.sleep(BUSY_S)
+        except BaseException:
+            if self._asked.pop(number, None) is not None:
+                os.close(status_fd)
+            raise
+        finally:
+            os.close(told)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            future.add_done_callback(_abandon)
+            raise SpawnFailed("the process that starts functions does not answer") from None
+        except asyncio.CancelledError:
+            future.add_done_callback(_abandon)
+            raise
+
+    async def _surely(self, removal: Coroutine[Any, Any, None]) -> None:
+        """Wait for it. It goes on when nobody waits any more, and ``close`` waits for it."""
+        await asyncio.shield(self._keep(removal))
+
+    def _keep(self, removal: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        task = asyncio.ensure_future(removal)
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+        return task
+
+    async def _drop(self, number: int, home: Home) -> None:
+        with contextlib.suppress(OSError, SpawnFailed):
+            self._tell(DROP, number, None)
+        await home.remove()
+
+    def _told(self, tell: Callable[[], None]) -> bool:
+        """Whether it could be told now. Raises SpawnFailed."""
+        if self.lost:
+            raise SpawnFailed("the process that starts functions ended")
+        try:
+            tell()
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionError) as error:
+            raise SpawnFailed("the process that starts functions ended") from error
+        return True
+
+    def _tell_made(self, number: int, home: Home) -> None:
+        with home.entrances() as entrances:
+            self._tell(MAKE, number, home.temporary, entrances)
+
+    def _tell(
+        self, kind: int, number: int, argument: str | tuple[str, str] | None, descriptors: Sequence[int] = ()
+    ) -> None:
+        socket.send_fds(self._channel, [marshal.dumps((kind, number, argument))], list(descriptors))
+
+    def _heard(self) -> None:
+        while not self.lost:
+            try:
+                message, fds, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 2)
+            except BlockingIOError:
+                return
+            except OSError:
+                message, fds = b"", []
+            if not message:
+                self._lose()
+                self._on_lost()
+                return
+            number = marshal.loads(message)[0]  # noqa: S302 - the other end is fnrunner's
+            if number == READY:
+                continue
+            future, home, status_fd = self._asked.pop(number)
+            try:
+                spawned = _spawned(message, fds, home, status_fd)
+            except SpawnFailed as error:
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                future.set_result(spawned)
+
+    def _lose(self) -> None:
+        if self.lost:
+            return
+        self.lost = True
+        with contextlib.suppress(RuntimeError):  # no loop was there yet
+            asyncio.get_running_loop().remove_reader(self._channel)
+        asked, self._asked = self._asked, {}
+        for future, _, status_fd in asked.values():
+            os.close(status_fd)
+            if not future.done():
+                future.set_exception(SpawnFailed("the process that starts functions ended"))
+
+
+def _spawned(message: bytes, fds: list[int], home: Home, status_fd: int) -> Spawned:
+    """Raises SpawnFailed, and then closes what there is."""
+    try:
+        _, error = marshal.loads(message)  # noqa: S302 - the other end is fnrunner's
+    except (EOFError, ValueError, TypeError):
+        error = "the process that starts functions ended"
+    if error or not fds:
+        os.close(status_fd)
+        raise SpawnFailed(error or "the process ended at once")
+    return Spawned(home, fds[0], status_fd, fds[1] if len(fds) > 1 else -1)
+
+
+async def _remove_when_made(making: asyncio.Future[Home]) -> None:
+    with contextlib.suppress(OSError):
+        home = await making
+        await home.remove()
+
+
+def _abandon(future: asyncio.Future[Spawned]) -> None:
+    """Nobody waits for it any more."""
+    if not future.cancelled() and future.exception() is None:
+        future.result().discard()
