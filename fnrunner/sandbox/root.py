@@ -13,6 +13,7 @@ from fnrunner.sandbox.kernel import (
     ATTR_RDONLY,
     CLONE_NEWCGROUP,
     MNT_DETACH,
+    MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
@@ -104,10 +105,27 @@ def add_temporary(root: str, source: str) -> None:
 
 def renew(root: str, temporary: str) -> None:
     """In a copy of a mount namespace, and in a pid namespace of one's own: /proc and /tmp that are one's own."""
-    for name in ("proc", "tmp"):
-        check(libc.umount2(f"{root}/{name}".encode(), MNT_DETACH), "umount2")
+    # of the host's directories that are shown below /tmp, the former one's stay there, hidden by the new
+    shown = [(os.open(path, os.O_PATH | os.O_CLOEXEC), path) for path in mounts_below(f"{root}/tmp")]  # noqa: S108
+    check(libc.umount2(f"{root}/proc".encode(), MNT_DETACH), "umount2")
     add_proc(root)
     add_temporary(root, temporary)
+    for descriptor, path in shown:
+        prepare(descriptor, path)
+        # with the attributes that it has there
+        mount(f"/proc/self/fd/{descriptor}", path, "", MS_BIND)
+        os.close(descriptor)
+
+
+def mounts_below(directory: str) -> list[str]:
+    """Where something is mounted below it, those that contain others first."""
+    found = set()
+    with open("/proc/self/mountinfo", "rb") as mounts:
+        for line in mounts:
+            path = os.fsdecode(line.split()[4].decode("unicode_escape").encode("latin-1"))
+            if path.startswith(f"{directory}/"):
+                found.add(path)
+    return sorted(found, key=len)
 
 
 def make_directory(path: str) -> None:

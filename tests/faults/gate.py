@@ -1,4 +1,4 @@
-"""A gate that functions wait at until a test opens it: their /tmp is private, the loopback is not."""
+"""A gate that functions wait at until a test opens it. Their loopback is the host's with FNRUNNER_NETWORK=host only."""
 
 from __future__ import annotations
 

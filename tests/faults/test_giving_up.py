@@ -25,7 +25,7 @@ def test_without_a_broker_workers_and_sources_give_up_after_their_patience_and_t
     url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl()
     settings = {"FNRUNNER_GIVE_UP_S": str(GIVE_UP_S), "FNRUNNER_DRAIN_TIMEOUT_S": "4"}
     try:
-        with Installation(tmp_path, url, **settings) as installation, Gate() as gate:
+        with Installation(tmp_path, url, FNRUNNER_NETWORK="host", **settings) as installation, Gate() as gate:
             processes = {role: installation.start(role) for role in ("worker", "sources")}
             api = installation.start("api")
             installation.deploy("f", CODE, Timeout=120)

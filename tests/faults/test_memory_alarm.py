@@ -70,7 +70,10 @@ def test_an_alarm_refuses_at_once_what_runs_ends_and_everything_resumes_by_itsel
     private_rabbitmq: RabbitMQServer, tmp_path: Path
 ) -> None:
     settings = {"FNRUNNER_WORKER_CAPACITY": "4"}
-    with Installation(tmp_path, private_rabbitmq.url, **settings) as installation, Gate() as gate:
+    with (
+        Installation(tmp_path, private_rabbitmq.url, FNRUNNER_NETWORK="host", **settings) as installation,
+        Gate() as gate,
+    ):
         installation.start("api")
         installation.start("worker")
         installation.deploy("f", CODE, Timeout=120)

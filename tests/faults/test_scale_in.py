@@ -29,7 +29,7 @@ def state_of(installation: Installation, pid: int) -> dict[str, Any]:
 
 def test_a_busy_worker_that_is_stopped_ends_what_runs_and_is_seen_to_drain(rabbitmq_url: str, tmp_path: Path) -> None:
     settings = {"FNRUNNER_WORKER_CAPACITY": "2"}
-    with Installation(tmp_path, rabbitmq_url, **settings) as installation, Gate() as gate:
+    with Installation(tmp_path, rabbitmq_url, FNRUNNER_NETWORK="host", **settings) as installation, Gate() as gate:
         installation.start("api")
         first, second = (installation.start("worker", name) for name in ("first", "second"))
         installation.deploy("f", CODE, Timeout=120)
@@ -62,7 +62,7 @@ def test_what_runs_longer_than_the_drain_timeout_is_not_cut_before_it_and_goes_b
 ) -> None:
     drain_s = 3.0
     settings = {"FNRUNNER_DRAIN_TIMEOUT_S": str(drain_s)}
-    with Installation(tmp_path, rabbitmq_url, **settings) as installation, Gate() as gate:
+    with Installation(tmp_path, rabbitmq_url, FNRUNNER_NETWORK="host", **settings) as installation, Gate() as gate:
         installation.start("api")
         first = installation.start("worker", "first")
         installation.deploy("f", CODE, Timeout=120)

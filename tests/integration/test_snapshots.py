@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -659,3 +660,24 @@ async def test_what_nobody_uses_goes_and_when_memory_is_short_the_oldest(
     async with asyncio.timeout(20):
         while not (one.process.removed and two.process.removed):
             await asyncio.sleep(0.01)
+
+
+async def test_what_is_shown_below_tmp_is_there_in_copies_too(made: Kit, tmp_path: Path) -> None:
+    shared = Path("/tmp") / f"shared {os.getpid()}"
+    (shared / "deep").mkdir(parents=True)
+    try:
+        source = f"""
+            def handler(event, context):
+                with open({str(shared / "deep" / "marks")!r}, "a") as file:
+                    file.write(event)
+        """
+        directories = (str(shared), str(shared / "deep"))
+        await answer(await made.started(source, directories=directories), "a")
+        await kept(made)
+        for letter in "bc":
+            copy = await made.started(source, directories=directories)
+            assert is_a_copy(copy)
+            await answer(copy, letter)
+        assert (shared / "deep" / "marks").read_text() == "abc"
+    finally:
+        shutil.rmtree(shared)
