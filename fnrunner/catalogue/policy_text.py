@@ -37,16 +37,7 @@ def function_statement(params: Mapping[str, Any], resource: str) -> dict[str, An
     >>> function_statement(params | {"SourceArn": "arn:aws:s3:::b"}, "arn")["Condition"]
     {'ArnLike': {'AWS:SourceArn': 'arn:aws:s3:::b'}}
     """
-    statement: dict[str, Any] = {
-        "Sid": params["StatementId"],
-        "Effect": "Allow",
-        "Principal": principal(params["Principal"]),
-        "Action": params["Action"],
-        "Resource": resource,
-    }
-    if condition := _condition(params):
-        statement["Condition"] = condition
-    return statement
+    return _statement(params, resource, _condition(params))
 
 
 def layer_statement(params: Mapping[str, Any], resource: str) -> dict[str, Any]:
@@ -54,16 +45,20 @@ def layer_statement(params: Mapping[str, Any], resource: str) -> dict[str, Any]:
     organization = params.get("OrganizationId")
     if organization and params["Principal"] != "*":
         raise InvalidParameterValue("OrganizationId takes effect with the principal * only.")
-    statement: dict[str, Any] = {
+    condition = {"StringEquals": {"aws:PrincipalOrgID": organization}} if organization else {}
+    return _statement(params, resource, condition)
+
+
+def _statement(params: Mapping[str, Any], resource: str, condition: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises InvalidPrincipal."""
+    statement = {
         "Sid": params["StatementId"],
         "Effect": "Allow",
         "Principal": principal(params["Principal"]),
         "Action": params["Action"],
         "Resource": resource,
     }
-    if organization:
-        statement["Condition"] = {"StringEquals": {"aws:PrincipalOrgID": organization}}
-    return statement
+    return statement | ({"Condition": condition} if condition else {})
 
 
 def principal(text: str) -> str | dict[str, str]:

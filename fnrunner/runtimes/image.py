@@ -26,9 +26,6 @@ _USUAL = MappingProxyType({
 class ImageRuntime:
     """Implements Runtime. What is needed besides Python comes with the image."""
 
-    def __init__(self) -> None:
-        self._prepared = False
-
     @property
     def runtime_directory(self) -> str:
         return str(Path(__file__).resolve().parent)
@@ -47,9 +44,7 @@ class ImageRuntime:
         """The Python that serves the Runtime API."""
         if not self.serves(name):
             raise RuntimeUnknown(f"{name!r} is no image")
-        if not self._prepared:
-            runtime_api_launch.prepare()
-            self._prepared = True
+        runtime_api_launch.prepare()
         return runtime_api_launch.host_python()
 
     def launch(

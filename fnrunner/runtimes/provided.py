@@ -20,7 +20,6 @@ class ProvidedRuntime:
     def __init__(self, *, opt_root: str | None = None) -> None:
         """``opt_root`` is where layers and extensions are, inside the environment."""
         self._opt_root = opt_root
-        self._prepared = False
 
     @property
     def runtime_directory(self) -> str:
@@ -39,9 +38,7 @@ class ProvidedRuntime:
         """The Python that serves the Runtime API."""
         if not self.serves(name):
             raise RuntimeUnknown(f"{name!r} is no runtime of one's own: use {' or '.join(NAMES)}")
-        if not self._prepared:
-            runtime_api_launch.prepare()
-            self._prepared = True
+        runtime_api_launch.prepare()
         return runtime_api_launch.host_python()
 
     def launch(

@@ -44,7 +44,6 @@ class PythonRuntime:
         self._found: dict[str, str] = {}
         self._substitutes: dict[str, str] = {}
         self._stand_ins = stand_in.StandIns()
-        self._prepared = False
         self._libraries: dict[tuple[str, str], bool] = {}
 
     @property
@@ -101,9 +100,7 @@ class PythonRuntime:
         self, spec: EnvironmentSpec, layout: Layout, interpreter: str, control_fd: int, log_stream: str
     ) -> Launch:
         """By the Runtime API, whose program starts the extensions and the interpreter."""
-        if not self._prepared:
-            runtime_api_launch.prepare()
-            self._prepared = True
+        runtime_api_launch.prepare()
         bridge = f"{layout.runtime_directory}/{BRIDGE}"
         argv: tuple[str, ...] = (interpreter, *FLAGS, bridge, layout.task_root, layout.opt)
         if wrapper := wrapper_of(spec, layout):

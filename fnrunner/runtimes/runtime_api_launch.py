@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import sys
+from functools import cache
 from pathlib import Path
 
 from fnrunner.model.invocation import EnvironmentSpec
@@ -21,8 +22,9 @@ def host_python() -> str:
     return str(Path(getattr(sys, "_base_executable", None) or sys.executable).resolve())
 
 
+@cache
 def prepare() -> None:
-    """Compile the program's modules, once: an environment cannot write what it has compiled, and would do it each time."""
+    """Compile the program's modules, once in a process: environments cannot write what they compile, and would each time."""
     compileall.compile_dir(Path(__file__).with_name("runtime_api"), maxlevels=0, quiet=2)
 
 

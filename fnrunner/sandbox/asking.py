@@ -14,12 +14,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fnrunner.sandbox.conversation import DROP, KEEP, LEARN, MAKE, MOST_BYTES, START
 from fnrunner.sandbox.home import Home, MakeHome
 
 log = logging.getLogger(__name__)
 
-READY, MAKE, START, KEEP, DROP, LEARN = range(6)
-MESSAGE_BYTES = 16384
 BUSY_S = 0.002
 PATIENCE_S = 30.0
 WAITING_S = 600.0
@@ -54,13 +53,12 @@ class Spawned:
 
 
 class Asking:
-    """Made in any thread; used in the event loop after ``attach``. ``on_lost`` is called when the other end has gone."""
+    """Made in any thread; used in the event loop after ``attach``. ``lost``: the other end has gone."""
 
-    def __init__(self, channel: socket.socket, make_home: MakeHome, *, ahead: int, on_lost: Callable[[], None]) -> None:
+    def __init__(self, channel: socket.socket, make_home: MakeHome, *, ahead: int) -> None:
         """``ahead``: how many wait before anybody asks, once ``prepare`` was called."""
         self._channel, self._make_home, self._most_ahead = channel, make_home, ahead
-        self._on_lost = on_lost
-        self._number = READY
+        self._number = 0
         self._ahead: deque[tuple[int, Home, float]] = deque()
         self._asked: dict[int, tuple[asyncio.Future[Spawned], Home, int]] = {}
         self._preparing: asyncio.Task[None] | None = None
@@ -76,26 +74,18 @@ class Asking:
 
         Raises: SpawnFailed, OSError.
         """
-        while self._ahead and not self.lost:
-            number, home, since = self._ahead.popleft()
-            try:
-                if asyncio.get_running_loop().time() - since > WAITING_S:
-                    raise SpawnFailed("it has waited for too long")
-                return await self._begin(number, home, descriptors, limit, keeper_fd)
-            except SpawnFailed as error:
-                log.debug("a process that waited is not used: %s", error)
-                await self._surely(self._drop(number, home))
-            except BaseException:
-                await self._surely(self._drop(number, home))
-                raise
-            finally:
-                self.prepare()
-        number, home = await self._make()
         try:
+            while self._ahead and not self.lost:
+                number, home, since = self._ahead.popleft()
+                if asyncio.get_running_loop().time() - since > WAITING_S:
+                    await self._surely(self._drop(number, home))
+                    continue
+                try:
+                    return await self._begin(number, home, descriptors, limit, keeper_fd)
+                except SpawnFailed as error:
+                    log.debug("a process that waited is not used: %s", error)
+            number, home = await self._make()
             return await self._begin(number, home, descriptors, limit, keeper_fd)
-        except BaseException:
-            await self._surely(self._drop(number, home))
-            raise
         finally:
             self.prepare()
 
@@ -108,10 +98,8 @@ class Asking:
             self._tell(START, self._number, None, (descriptors[0], told, *descriptors[1:]))
         finally:
             os.close(told)
-        while True:
-            message, fds, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 2)
-            if not message or marshal.loads(message)[0] != READY:  # noqa: S302 - the other end is fnrunner's
-                return _spawned(message, fds, home, status_fd)
+        message, fds, _, _ = socket.recv_fds(self._channel, MOST_BYTES, 2)
+        return _spawned(message, fds, home, status_fd)
 
     def prepare(self) -> None:
         """Requests will follow: let some wait for them."""
@@ -121,7 +109,7 @@ class Asking:
     def learn(self, script: tuple[str, str]) -> bool:
         """Whether it could be told now."""
         try:
-            return self._told(lambda: self._tell(LEARN, READY, script))
+            return self._told(lambda: self._tell(LEARN, 0, script))
         except SpawnFailed:
             return False  # it has ended, and is replaced when it is needed
 
@@ -179,6 +167,16 @@ class Asking:
         return number, home
 
     async def _begin(
+        self, number: int, home: Home, descriptors: Sequence[int], limit: Callable[[Home], None], keeper_fd: int
+    ) -> Spawned:
+        """Where it does not begin, nothing is left of it."""
+        try:
+            return await self._begun(number, home, descriptors, limit, keeper_fd)
+        except BaseException:
+            await self._surely(self._drop(number, home))
+            raise
+
+    async def _begun(
         self, number: int, home: Home, descriptors: Sequence[int], limit: Callable[[Home], None], keeper_fd: int
     ) -> Spawned:
         limit(home)
@@ -245,18 +243,15 @@ class Asking:
     def _heard(self) -> None:
         while not self.lost:
             try:
-                message, fds, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 2)
+                message, fds, _, _ = socket.recv_fds(self._channel, MOST_BYTES, 2)
             except BlockingIOError:
                 return
             except OSError:
                 message, fds = b"", []
             if not message:
                 self._lose()
-                self._on_lost()
                 return
             number = marshal.loads(message)[0]  # noqa: S302 - the other end is fnrunner's
-            if number == READY:
-                continue
             future, home, status_fd = self._asked.pop(number)
             try:
                 spawned = _spawned(message, fds, home, status_fd)

@@ -25,6 +25,7 @@ import select
 import signal
 import socket
 
+from fnrunner.sandbox.conversation import FAILED, MAKE, MOST_BYTES, MOST_DESCRIPTORS, START
 from fnrunner.sandbox.kernel import (
     CLONE_NEWIPC,
     CLONE_NEWNS,
@@ -45,10 +46,7 @@ TYPE_CHECKING = False  # what type checkers take for True
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-MAKE, START, DROP = 1, 2, 4
-MOST_BYTES, MOST_DESCRIPTORS = 16384, 16
 COPYING_S = 10.0
-FAILED = 125
 
 
 class Copy:

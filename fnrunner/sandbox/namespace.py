@@ -83,7 +83,7 @@ class NamespaceSandbox(ProcessSandbox):
         system = _system(self._network.resolver)
         base = Base(str(stage), *system, network=self._network.argument, descriptors=self._network.descriptors)
         self._spawning = Spawning(base, self._make_home)
-        self._snapshots = Snapshots(self._start_snapshot, self._make_home)
+        self._snapshots = Snapshots(self._start, self._make_home)
 
     @classmethod
     def on_this_host(cls, root: Path, *, cpu_limit: bool = False, network: NetworkWish = ANY_NETWORK) -> Self:
@@ -201,9 +201,6 @@ class NamespaceSandbox(ProcessSandbox):
                 keeper_fd=keeper_fd,
             )
         return await self._process(spawned, command, copied=keeper_fd >= 0, first=keeper_fd < 0)
-
-    async def _start_snapshot(self, command: Command, keeper_fd: int) -> IsolatedProcess:
-        return await self._start(command, keeper_fd)
 
     async def _copy(self, snapshot: Snapshot, command: Command) -> IsolatedProcess:
         """Raises: SpawnFailed, OSError."""

@@ -18,6 +18,7 @@ import warnings
 from select import POLLIN, poll
 
 from fnrunner.sandbox.become import read_plan
+from fnrunner.sandbox.conversation import FAILED, MOST_DESCRIPTORS
 from fnrunner.sandbox.kernel import (
     CAP_SYS_ADMIN,
     CAP_SYS_CHROOT,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 JOINING = CAP_SYS_ADMIN | CAP_SYS_CHROOT
 """What it takes to join a namespace."""
 
-MOST_DESCRIPTORS = 16
-FAILED = 125
 BLAS = ("openblas", "libmkl", "libblis")
 """Libraries whose threads end at a fork and begin again when they are needed, by their files' names."""
 

@@ -228,7 +228,7 @@ class Snapshot:
         self.process, self.said, self.of = process, said, of
         self.failures = 0
         self._make_plain_home = make_home
-        self._asking = Asking(channel, self._furnished_home, ahead=AHEAD, on_lost=lambda: None)
+        self._asking = Asking(channel, self._furnished_home, ahead=AHEAD)
         self._asking.attach()
         self._asking.prepare()
         self._loop = asyncio.get_running_loop()

@@ -52,6 +52,7 @@ from fnrunner.sandbox.become import (
     read_plan,
     take_descriptors,
 )
+from fnrunner.sandbox.conversation import DROP, FAILED, KEEP, LEARN, MAKE, MOST_BYTES, MOST_DESCRIPTORS, START
 from fnrunner.sandbox.keeper import Keeper, tell
 from fnrunner.sandbox.kernel import (
     CLONE_NEWNS,
@@ -78,10 +79,6 @@ del sys.path[0]
 TYPE_CHECKING = False  # what type checkers take for True
 if TYPE_CHECKING:
     from typing import Any, NoReturn
-
-FAILED = 125
-MOST_BYTES, MOST_DESCRIPTORS = 16384, 16
-READY, MAKE, START, KEEP, DROP, LEARN = range(6)
 
 
 class Waiting:
@@ -118,7 +115,6 @@ class Spawner:
         self.faults: dict[int, str] = {}
 
     def serve(self) -> None:
-        self.channel.send(marshal.dumps((READY, "")))
         self.base = marshal.loads(self.channel.recv(MOST_BYTES))  # noqa: S302 - the worker wrote it
         while True:
             message, descriptors, _, _ = socket.recv_fds(self.channel, MOST_BYTES, MOST_DESCRIPTORS)

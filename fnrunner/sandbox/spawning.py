@@ -146,7 +146,7 @@ class _Spawner:
             channel.close()
             raise
         channel.send(marshal.dumps((base.stage, base.links, base.shown)))
-        self.asking = Asking(channel, make_home, ahead=AHEAD, on_lost=lambda: None)
+        self.asking = Asking(channel, make_home, ahead=AHEAD)
 
     def attach(self) -> None:
         """In the event loop, before it is asked. Idempotent."""

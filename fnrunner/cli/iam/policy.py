@@ -62,10 +62,7 @@ def remove(name: str, endpoint_url: str) -> None:
 @option.endpoint
 def attach(name: str, user: str | None, role: str | None, endpoint_url: str) -> None:
     """Give a policy, by name or ARN, to a user or a role."""
-    kind, who = _whom(user, role)
-    iam = IamClient(endpoint_url)
-    iam.call(f"attach_{kind}_policy", **who, PolicyArn=iam.policy_arn(name))
-    Output().line(f"{name} is attached")
+    _move("attach", name, user, role, endpoint_url)
 
 
 @policies.command("detach")
@@ -75,10 +72,7 @@ def attach(name: str, user: str | None, role: str | None, endpoint_url: str) -> 
 @option.endpoint
 def detach(name: str, user: str | None, role: str | None, endpoint_url: str) -> None:
     """Take a policy from a user or a role."""
-    kind, who = _whom(user, role)
-    iam = IamClient(endpoint_url)
-    iam.call(f"detach_{kind}_policy", **who, PolicyArn=iam.policy_arn(name))
-    Output().line(f"{name} is detached")
+    _move("detach", name, user, role, endpoint_url)
 
 
 @policies.command("put")
@@ -140,6 +134,14 @@ def _result(one: dict[str, Any]) -> dict[str, Any]:
         "decision": one["EvalDecision"],
         "policy": matched[0].get("SourcePolicyId"),
     }
+
+
+def _move(verb: str, name: str, user: str | None, role: str | None, endpoint_url: str) -> None:
+    """``verb`` is attach or detach. Raises UsageFault."""
+    kind, who = _whom(user, role)
+    iam = IamClient(endpoint_url)
+    iam.call(f"{verb}_{kind}_policy", **who, PolicyArn=iam.policy_arn(name))
+    Output().line(f"{name} is {verb}ed")
 
 
 def _whom(user: str | None, role: str | None) -> tuple[str, dict[str, str]]:
