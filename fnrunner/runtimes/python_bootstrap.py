@@ -447,6 +447,7 @@ class Server:
         try:
             with load_own("_fnrunner_imports", IMPORTS).Imports() as imports:
                 self.handler = load_handler(os.environ["_HANDLER"], self.paths)
+            ready = imports.described(copied=snapshot is not None)
             self.writes = getattr(self.handler, "streams_response", False) is True
             restoring = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
             if snapshot is not None:
@@ -458,7 +459,7 @@ class Server:
             kind, payload = self.failed(error, "", INIT_ERROR)
             self.control.send(kind, 0, payload)
             sys.exit(1)
-        self.control.send(READY, 0, imports.described(copied=snapshot is not None))
+        self.control.send(READY, 0, ready)
 
     def be_copied(self, snapshot: Any, restoring: bool) -> None:
         """Say that copies can be made, or why not; in each copy, go on as an environment of its own."""

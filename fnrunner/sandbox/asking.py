@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 BUSY_S = 0.002
 PATIENCE_S = 30.0
+PREPARE_S = 0.01
+"""Whoever has been started now goes first."""
+
 WAITING_S = 600.0
 """After so long what those who wait know of the host, such as its name servers, may have become wrong."""
 
@@ -140,6 +143,7 @@ class Asking:
 
     async def _prepare(self) -> None:
         loop = asyncio.get_running_loop()
+        await asyncio.sleep(PREPARE_S)
         while len(self._ahead) < self._most_ahead and not self.lost:
             try:
                 number, home = await self._make()

@@ -146,7 +146,10 @@ class Snapshot:
             use_capabilities(0, JOINING)
 
     def _begin(self, descriptors: list[int], count: int) -> list[int]:
-        """In the copy: go where it belongs, give up the rest, wait for its plan."""
+        """In the copy: go where it belongs, give up the rest, wait for its plan.
+
+        What need not know the plan is done before: most copies wait beforehand, and somebody waits for what comes after.
+        """
         descriptors = [os.dup(descriptor) for descriptor in descriptors]
         namespaces, (fileno, *entrances) = descriptors[:count], descriptors[count:]
         trouble = ""
@@ -155,6 +158,7 @@ class Snapshot:
         except OSError as error:
             trouble = str(error)
         self._channel.close()
+        _refresh()
         channel = socket.socket(fileno=fileno)
         _, received, _, _ = socket.recv_fds(channel, 1, MOST_DESCRIPTORS)
         if not received:
@@ -173,7 +177,6 @@ class Snapshot:
         os.environ.clear()
         os.environ.update(plan["variables"])
         self._open_again()
-        _refresh()
         return received[2:]
 
     def _settle(self, namespaces: list[int], entrances: list[int]) -> None:

@@ -55,8 +55,12 @@ def init_start(runtime_version: str, region: str) -> str:
     >>> init_start("python:3.13.v2", "us-east-1").split("\\t")[0]
     'INIT_START Runtime Version: python:3.13.v2'
     """
-    arn = f"arn:aws:lambda:{region}::runtime:{sha256(runtime_version.encode()).hexdigest()}"
+    arn = _runtime_arn(runtime_version, region)
     return f"INIT_START Runtime Version: {runtime_version}\tRuntime Version ARN: {arn}\n"
+
+
+def _runtime_arn(runtime_version: str, region: str) -> str:
+    return f"arn:aws:lambda:{region}::runtime:{sha256(runtime_version.encode()).hexdigest()}"
 
 
 def start(request_id: str, version: str) -> str:
@@ -118,13 +122,22 @@ def init_report_json(moment: datetime, init_ms: float, status: str) -> str:
     return _line(moment, "platform.initReport", record)
 
 
-def init_start_json(moment: datetime, runtime_version: str, spec: EnvironmentSpec) -> str:
+def init_start_json(
+    moment: datetime, runtime_version: str, region: str, function: str, version: str, initialization_type: str
+) -> str:
+    """``version`` is the function's.
+
+    >>> line = init_start_json(datetime(2024, 3, 13, tzinfo=UTC), "python:3.13.v2", "us-east-1", "f", "7", "on-demand")
+    >>> json.loads(line)["record"]["functionVersion"]
+    '7'
+    """
     record = {
-        "initializationType": spec.initialization_type,
+        "initializationType": initialization_type,
         "phase": "init",
         "runtimeVersion": runtime_version,
-        "functionName": spec.function,
-        "functionVersion": spec.version,
+        "runtimeVersionArn": _runtime_arn(runtime_version, region),
+        "functionName": function,
+        "functionVersion": version,
     }
     return _line(moment, "platform.initStart", record)
 
@@ -158,7 +171,7 @@ def report_json(moment: datetime, request_id: str, figures: Report, outcome: Out
 def whole(
     request_id: str, version: str, answer: Answer, spec: EnvironmentSpec, moment: datetime | None = None
 ) -> bytes:
-    """The log of one invocation from START to REPORT, on a cold start from INIT_START, in the function's log format.
+    """The log of one invocation from START to REPORT, in the function's log format: what a caller gets of it.
 
     ``moment`` is when it ended, now by default; only JSON lines show it.
     """
@@ -167,14 +180,9 @@ def whole(
         ended = moment or datetime.now(UTC)
         started = ended - timedelta(milliseconds=figures.duration_ms)
         before = start_json(started, request_id, version)
-        if figures.runtime_version:
-            begun = started - timedelta(milliseconds=figures.init_ms or 0.0)
-            before = init_start_json(begun, figures.runtime_version, spec) + before
         after = report_json(ended, request_id, figures, outcome)
     else:
         before = start(request_id, version)
-        if figures.runtime_version:
-            before = init_start(figures.runtime_version, spec.region) + before
         after = end(request_id) + report(request_id, figures, outcome)
     logs = answer.logs + b"\n" if answer.logs and not answer.logs.endswith(b"\n") else answer.logs
     return before.encode() + logs + after.encode()

@@ -51,9 +51,16 @@ def versions(directory: Path) -> dict[str, str]:
 class ServerlessOffline:
     """One server with one function for each handler. Each handler is the text of a module with a ``handler`` in it."""
 
-    def __init__(self, directory: Path, installed: Path, functions: Mapping[str, tuple[str, str]]) -> None:
-        """``functions``: runtime and source by name."""
+    def __init__(
+        self,
+        directory: Path,
+        installed: Path,
+        functions: Mapping[str, tuple[str, str]],
+        python_path: Path | None = None,
+    ) -> None:
+        """``functions``: runtime and source by name; ``python_path`` has what those of Python import."""
         self._directory, self._installed, self._functions = directory, installed, functions
+        self._python_path = str(python_path or "")
         self.lambda_port, self._http_port, self._websocket_port = free_port(), free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -93,7 +100,8 @@ class ServerlessOffline:
             self._process = subprocess.Popen(
                 command, cwd=self._directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "HOME": str(self._directory),
-                     "SLS_TELEMETRY_DISABLED": "1", "SLS_NOTIFICATIONS_MODE": "off", "CI": "1"},
+                     "PYTHONPATH": self._python_path, "SLS_TELEMETRY_DISABLED": "1", "SLS_NOTIFICATIONS_MODE": "off",
+                     "CI": "1"},
             )  # fmt: skip
         end = time.monotonic() + START_S
         while time.monotonic() < end:

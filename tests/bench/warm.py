@@ -1,10 +1,10 @@
 """How long a warm synchronous invocation takes: p50 and p99 at 1 and at 16 clients, in one run on one machine.
 
-``python -m tests.bench.warm [--seconds S] [--cold N] [--json FILE] [--npm DIRECTORY]`` measures
+``python -m tests.bench.warm [--seconds S] [--json FILE] [--npm DIRECTORY]`` measures
 
 - fnrunner over HTTP, on the embedded broker in one process, and through RabbitMQ with an API and a worker of their own;
 - a bare request and its reply over the same RabbitMQ (direct reply-to, aio-pika), which is what any worker must pay;
-- serverless-offline from npm with the same handlers, and its cold starts: the first invocation after its own start.
+- serverless-offline from npm with the same handlers.
 
 Subjects take turns in several rounds, so that what else the host does meets all of them. ``--npm`` keeps what npm installs.
 RabbitMQ or npm that are not there are named and left out.
@@ -58,21 +58,10 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Cold:
-    """Cold starts, ``samples`` of them."""
-
-    name: str
-    samples: int
-    p50_ms: float
-    p99_ms: float
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """``missing``: what could not be measured, and why."""
 
     warm: dict[str, list[Latency]]
-    cold: list[Cold]
     missing: dict[str, str]
     versions: dict[str, str]
 
@@ -151,7 +140,6 @@ class Bench:
         self._directory, self._npm, self._stack, self._closing = directory, npm, stack, closing
         self.missing: dict[str, str] = {}
         self.versions = {"python": platform.python_version()}
-        self._offline: ServerlessOffline | None = None
 
     async def subjects(self) -> list[Subject]:
         found = [self._fnrunner("embedded", "embedded:", ("dev",))]
@@ -178,7 +166,7 @@ class Bench:
         try:
             install(self._npm)
             offline = ServerlessOffline(self._directory / "serverless", self._npm, functions)
-            self._offline = self._stack.enter_context(offline)
+            self._stack.enter_context(offline)
         except NotThere as why:
             self.missing["serverless-offline"] = str(why)
             return []
@@ -188,35 +176,8 @@ class Bench:
             for name in functions
         ]
 
-    async def cold(self, samples: int) -> list[Cold]:
-        """Of serverless-offline: it is started anew for each, and that is not counted."""
-        times: dict[str, list[float]] = {"node": [], "python": []}
-        for _ in range(samples if self._offline is not None else 0):
-            assert self._offline is not None
-            self._offline.close()
-            self._offline.start()
-            for name, taken in times.items():
-                if (took := await self._first_call(self._offline, name)) is not None:
-                    taken.append(took)
-        return [
-            Cold(f"serverless-offline, {name}", len(each), statistics.median(each) * 1000, max(each) * 1000)
-            for name, each in times.items()
-            if each
-        ]
 
-    async def _first_call(self, offline: ServerlessOffline, name: str) -> float | None:
-        async with AsyncExitStack() as closing:
-            try:
-                call = await over_http("", offline.lambda_port, offline.path(name), closing).open()
-                asked = time.perf_counter()
-                await call()
-            except Exception as error:
-                self.missing[f"cold start of serverless-offline, {name}"] = str(error)[:300]
-                return None
-            return time.perf_counter() - asked
-
-
-async def run(seconds: float, cold_samples: int, npm: Path | None) -> Outcome:
+async def run(seconds: float, npm: Path | None) -> Outcome:
     with TemporaryDirectory(dir="/var/tmp") as name, ExitStack() as stack:
         directory = Path(name)
         async with AsyncExitStack() as closing:
@@ -235,11 +196,10 @@ async def run(seconds: float, cold_samples: int, npm: Path | None) -> Outcome:
                             ]
                             continue
                         rounds.setdefault((subject.name, clients), []).append(got)
-        cold = await bench.cold(cold_samples)
     warm: dict[str, list[Latency]] = {}
     for (subject_name, _), found in rounds.items():
         warm.setdefault(subject_name, []).append(middle(found))
-    return Outcome(warm, cold, bench.missing, bench.versions)
+    return Outcome(warm, bench.missing, bench.versions)
 
 
 def middle(rounds: Sequence[Latency]) -> Latency:
@@ -270,10 +230,6 @@ def show(outcome: Outcome, console: Console) -> None:
             cells += [f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}", f"{one.per_s:,.0f}"] if one else ["-"] * 3
         table.add_row(name, *cells)
     console.print(table)
-    for cold in outcome.cold:
-        console.print(
-            f"cold start, {cold.name}: p50 {cold.p50_ms:.0f} ms, slowest {cold.p99_ms:.0f} ms of {cold.samples}"
-        )
     for what, why in outcome.missing.items():
         console.print(f"not measured: {what}: {why}", markup=False)
     said = ", ".join(f"{name} {number}" for name, number in outcome.versions.items())
@@ -288,12 +244,11 @@ def document(outcome: Outcome) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each subject at each number of clients")
-    parser.add_argument("--cold", type=int, default=10, help="cold starts of serverless-offline for each handler")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--npm", type=Path, help="where npm installs, kept")
     asked = parser.parse_args(arguments)
     console = Console(width=max(120, shutil.get_terminal_size().columns))
-    outcome = asyncio.run(run(asked.seconds, asked.cold, asked.npm))
+    outcome = asyncio.run(run(asked.seconds, asked.npm))
     show(outcome, console)
     if asked.json:
         asked.json.write_text(json.dumps(document(outcome), indent=1) + "\n")

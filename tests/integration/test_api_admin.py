@@ -40,10 +40,10 @@ def client(server: ApiServer) -> Iterator[httpx.Client]:
         yield running
 
 
-def create(server: ApiServer, name: str) -> None:
+def create(server: ApiServer, name: str, **more: Any) -> None:
     document = {
         "FunctionName": name, "Role": ROLE, "Runtime": "python3.12", "Handler": "app.handler",
-        "Code": {"ZipFile": base64.b64encode(CODE).decode()},
+        "Code": {"ZipFile": base64.b64encode(CODE).decode()}, **more,
     }  # fmt: skip
     assert httpx.post(f"{server.url}/2015-03-31/functions", json=document, timeout=60).status_code == 201
 
@@ -356,6 +356,31 @@ def test_a_log_reads_as_on_lambda_and_the_cursor_neither_misses_nor_repeats(
     assert [(line["request_id"], line["text"]) for line in only] == [("r1", "hello 1\n")]
     late = client.get(path, params={"since_ms": NOW_MS + 200}).json()["lines"]
     assert {line["request_id"] for line in late} == {"r2"}
+
+
+@pytest.mark.parametrize(
+    ("level", "outcome", "types"),
+    [
+        ("INFO", "succeeded", ["platform.initStart", "platform.start", "platform.report"]),
+        ("WARN", "succeeded", []),
+        ("WARN", "failed", ["platform.report"]),
+    ],
+)
+def test_a_log_in_json_has_the_platforms_lines_in_json_down_to_their_level(
+    client: httpx.Client, server: ApiServer, level: str, outcome: str, types: list[str]
+) -> None:
+    name = f"teller-in-json-{level}-{outcome}"
+    create(server, name, LoggingConfig={"LogFormat": "JSON", "SystemLogLevel": level})
+    cold = attempt("r", NOW_MS, function=name, outcome=outcome, init_ms=5.0, runtime_version="python:3.13.v2")
+    write(server, LogChunk(name, "r", "s", NOW_MS + 5, "{}\n"), cold)
+    whole = "".join(line["text"] for line in client.get(f"/functions/{name}/logs").json()["lines"])
+    told = [json.loads(line) for line in whole.splitlines()]
+    assert [line["type"] for line in told if line] == types
+    assert told.count({}) == 1
+    for line in told:
+        if line and line["type"] == "platform.initStart":
+            assert line["record"]["runtimeVersion"] == "python:3.13.v2"
+            assert line["record"]["functionName"] == name
 
 
 def test_following_a_log_waits_until_something_is_written(client: httpx.Client, server: ApiServer) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -17,7 +18,8 @@ from starlette.responses import Response
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer
 from fnrunner.api.errors import InvalidParameter
 from fnrunner.delivery.record import LogChunk
-from fnrunner.model.invocation import FunctionError, Outcome, Report, Succeeded
+from fnrunner.model.function import Function
+from fnrunner.model.invocation import ON_DEMAND, SNAP_START, FunctionError, Outcome, Report, Succeeded
 from fnrunner.store.schema import attempt
 from fnrunner.worker import log_lines
 
@@ -123,9 +125,7 @@ async def page(ask: Ask, wanted: Wanted, cursor: Cursor) -> tuple[list[Line], Cu
     )
     lines = [_written(chunk) for chunk in written.chunks]
     for run in runs:
-        lines += (
-            line for line in _around(run, ask.services.home.region) if wanted.contains.lower() in line.text.lower()
-        )
+        lines += (line for line in _around(run, ask) if wanted.contains.lower() in line.text.lower())
     lines.sort(key=lambda line: (line.at_ms, line.order))
     return lines, Cursor(written.cursor, runs[-1].id if runs else cursor.attempt)
 
@@ -147,7 +147,8 @@ def _written(chunk: LogChunk) -> Line:
     return Line(chunk.at_ms, _WROTE, chunk.event_id, chunk.log_stream, chunk.text)
 
 
-def _around(run: Row[Any], region: str) -> Iterator[Line]:
+def _around(run: Row[Any], ask: Ask) -> Iterator[Line]:
+    """What stands before and behind a run's own lines, in the log format that its version has."""
     figures = Report(
         duration_ms=run.duration_ms,
         billed_ms=run.billed_ms,
@@ -159,12 +160,39 @@ def _around(run: Row[Any], region: str) -> Iterator[Line]:
     if run.outcome != "succeeded":
         lost = run.error_type.startswith(_ENVIRONMENT_LOST)
         outcome = FunctionError(run.error_type, run.error_message, b"", environment_lost=lost)
+    version = ask.services.catalogue.lookup(run.function, run.version)
+    region = ask.services.home.region
+    if version is not None and version.log_format == "JSON":
+        before, after = _json_lines(run, region, figures, outcome, version)
+    else:
+        before, after = _text_lines(run, region, figures, outcome)
+    if before:
+        yield Line(run.started_ms, _BEFORE, run.event_id, run.log_stream, before)
+    if after:
+        yield Line(run.ended_ms, _AFTER, run.event_id, run.log_stream, after)
+
+
+def _text_lines(run: Row[Any], region: str, figures: Report, outcome: Outcome) -> tuple[str, str]:
     before = log_lines.start(run.event_id, run.version)
-    after = log_lines.end(run.event_id) + log_lines.report(run.event_id, figures, outcome)
     if run.runtime_version:
         before = log_lines.init_start(run.runtime_version, region) + before
-    yield Line(run.started_ms, _BEFORE, run.event_id, run.log_stream, before)
-    yield Line(run.ended_ms, _AFTER, run.event_id, run.log_stream, after)
+    return before, log_lines.end(run.event_id) + log_lines.report(run.event_id, figures, outcome)
+
+
+def _json_lines(run: Row[Any], region: str, figures: Report, outcome: Outcome, version: Function) -> tuple[str, str]:
+    """Those of a system log level above INFO are only told of failures."""
+    if version.system_log_level == "WARN" and isinstance(outcome, Succeeded):
+        return "", ""
+    started, ended = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (run.started_ms, run.ended_ms))
+    after = log_lines.report_json(ended, run.event_id, figures, outcome)
+    if version.system_log_level == "WARN":
+        return "", after
+    before = log_lines.start_json(started, run.event_id, run.version)
+    if run.runtime_version:
+        begun = started - timedelta(milliseconds=run.init_ms or 0.0)
+        kind = SNAP_START if version.is_snapped else ON_DEMAND
+        before = log_lines.init_start_json(begun, run.runtime_version, region, run.function, run.version, kind) + before
+    return before, after
 
 
 ROUTES = (Endpoint("GET", "/functions/{name}/logs", read),)
