@@ -42,10 +42,10 @@ demo: $(BIN)/.run ## drop files into a bucket, see a failure retried, dead-lette
 system: ## install what the tests need from the system (with apt-get and root), or say what to type
 	@bash tests/system_packages.sh
 
-# Most tests wait for servers and processes rather than for a core, so several run at once. Those of faults run whole
-# installations and look at how fast these recover: fewer at once.
+# Most tests wait for servers and processes rather than for a core, so several run at once, the long files first (see
+# tests/distribution.py). Those of faults run whole installations and look at how fast these recover: fewer at once.
 PARALLEL := -n 5 --dist loadfile
-FAULTS := -n 2 --dist loadfile
+FAULTS := -n 3 --dist loadfile
 
 static: $(BIN)/.develop ## format, lint, strict types, architecture
 	@$(BIN)/ruff format --check --quiet .

@@ -49,8 +49,9 @@ class Settings:
     ``connect_timeout`` is how long one try to reach RabbitMQ may take at the start.
     ``history``: how long logs and finished events are kept. ``aws_endpoints`` are URLs of AWS-compatible services by name,
     where ARNs of other accounts live; ``brokers`` are URLs of other RabbitMQ brokers by the name that an ARN has.
-    ``credentials_file`` holds the access keys of those who may call function URLs with AWS_IAM, while ``auth`` is off; with
-    ``iam`` users and roles are in the store, and their secrets encrypted by way of the key in ``master_key_file``.
+    ``auth``: ``off`` where nobody has to sign, ``open`` the same also where the store has users, ``iam``.
+    ``credentials_file`` holds the access keys of those who may call function URLs with AWS_IAM, unless ``auth`` is
+    ``iam``: then users and roles are in the store, and their secrets encrypted by way of the key in ``master_key_file``.
     ``give_up`` is how long a worker or a sources process may be unable to work before it ends with status 75. ``lag`` is the
     age of a stream's records from which on their mapping is reported as lagging.
     ``account_concurrency`` is how much may run at once of all functions together, over all workers; ``scaling_rate`` how
@@ -306,6 +307,8 @@ def _named(text: str, scheme: str) -> list[tuple[str, str]]:
 
 AWS_SERVICES = ("sqs", "kinesis", "dynamodb")
 """Those whose ARNs of other accounts can be read through an endpoint."""
+EMBEDDED = "embedded:"
+"""The URL of the broker that a process has for itself."""
 OWN_BROKER = "fnrunner"
 """The own broker's name in ARNs of Amazon MQ."""
 
@@ -323,7 +326,7 @@ _READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "FNRUNNER_PORT": ("port", _whole(0, 65_535), "a port, 0 to 65535"),
     "FNRUNNER_REGION": ("region", _matching(r"[a-z]{2}(-[a-z]+)+-\d"), "a region such as us-east-1"),
     "FNRUNNER_ACCOUNT_ID": ("account", _matching(r"\d{12}"), "twelve digits"),
-    "FNRUNNER_AUTH": ("auth", _one_of("off", "iam"), "off or iam"),
+    "FNRUNNER_AUTH": ("auth", _one_of("off", "iam", "open"), "off, iam or open"),
     "FNRUNNER_RETRY_DELAYS_S": ("retry_delays", _delays, "seconds separated by commas, such as 60,120"),
     "FNRUNNER_BACKOFF_FIRST_S": ("backoff_first", _seconds, _DURATION),
     "FNRUNNER_WORKER_CAPACITY": ("worker_capacity", _whole(1, 10_000), "a whole number from 1 to 10000"),
@@ -389,7 +392,7 @@ def _contradictions(settings: Settings) -> list[str]:
             f"FNRUNNER_NETWORK: {settings.network} needs namespaces, and FNRUNNER_SANDBOX=process has none: set it to "
             "namespace or auto, or FNRUNNER_NETWORK=host"
         )
-    if settings.auth == "off" and not loopback(settings.host) and not settings.trust_network:
+    if settings.auth != "iam" and not loopback(settings.host) and not settings.trust_network:
         problems.append(
             f"FNRUNNER_HOST: {settings.host} can be reached from other machines, and nothing checks who calls. Listen "
             "on 127.0.0.1, or set FNRUNNER_TRUST_NETWORK=1 where the network lets only friends in (as compose.yaml does)"

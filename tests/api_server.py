@@ -26,8 +26,10 @@ from broker.embedded import EmbeddedBroker
 from fnrunner.api.app import create_app
 from fnrunner.api.code_link import CodeLinks
 from fnrunner.api.services import Health, Services
+from fnrunner.api.updates import Updates
 from fnrunner.app.connection import Connection
-from fnrunner.app.parts import started_iam, started_keyring
+from fnrunner.app.parts import started_iam
+from fnrunner.app.secrecy import started_keyring
 from fnrunner.auth.trail import Trail
 from fnrunner.catalogue import Artifacts, Catalogue
 from fnrunner.delivery.audit import Audit
@@ -39,6 +41,7 @@ from fnrunner.model.arn import FunctionRef, Home
 from fnrunner.model.function import Function
 from fnrunner.settings import Settings
 from fnrunner.store.engine import Store
+from tests.store_template import new_sqlite_store
 
 HOME = Home()
 ROLE = HOME.role()
@@ -181,6 +184,8 @@ async def services_in(directory: Path, **more: Any) -> AsyncIterator[Services]:
     now = lambda: datetime.now(UTC)  # noqa: E731
     settings = settings_for(directory, **more)
     async with AsyncExitStack() as stack:
+        if not settings.store_url and not (directory / "store.sqlite").exists():
+            new_sqlite_store(directory / "store.sqlite")
         store = Store(settings.store)
         await store.start()
         stack.push_async_callback(store.close)
@@ -218,6 +223,7 @@ async def services_in(directory: Path, **more: Any) -> AsyncIterator[Services]:
             code_links=CodeLinks(now),
             health=health,
             now=now,
+            updates=Updates(store, now),
             iam=await started_iam(settings, store, keyring),
             keyring=keyring,
             trail=trail,

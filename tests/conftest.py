@@ -8,15 +8,31 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests import rabbitmq_server
+from tests import distribution, examples, program, rabbitmq_server
 from tests.rabbitmq_cluster import RabbitMQCluster
 from tests.rabbitmq_server import RabbitMQContainer, RabbitMQServer
 
 RABBITMQ_4_URL = "FNRUNNER_TEST_RABBITMQ4_URL"
 RABBITMQ_4_IMAGE = "rabbitmq:4-management"
+
+
+def pytest_configure() -> None:
+    examples.use()
+    os.environ.setdefault(*program.FORKED)
+
+
+@pytest.hookimpl(trylast=True)  # after they were put in random order
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: distribution.rank(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> distribution.LongFilesFirst | None:
+    return distribution.LongFilesFirst(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def missing(service: str, *, required: bool = True) -> None:

@@ -24,12 +24,13 @@ import boto3
 import httpx
 from botocore.config import Config
 
+from tests import program as programs
+from tests.program import PROGRAM, Process
 from tests.rabbitmq_server import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 ROLE = "arn:aws:iam::000000000000:role/r"
-PROGRAM = (sys.executable, "-m", "fnrunner")
 PATIENCE_S = 60.0
 
 
@@ -81,7 +82,7 @@ class Installation:
             **settings,
         }
         self.http = httpx.Client(base_url=self.url, timeout=60)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Process] = {}
         self._health: dict[str, str] = {}
 
     def start(
@@ -93,15 +94,15 @@ class Installation:
         program: Sequence[str] = PROGRAM,
         arguments: Sequence[str] = (),
         **settings: str,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Process:
         """A process of this role under ``name``, ready unless ``wait`` is off. ``program`` runs in fnrunner's place."""
         name = name or role
         environ = {**self.environ, **settings}
         if role in ("worker", "sources"):
             environ["FNRUNNER_HEALTH_PORT"] = str(free_port())
         with (self.directory / f"{name}.log").open("ab") as output:
-            process = subprocess.Popen(
-                [*program, role, *arguments], env=environ, stdout=output, stderr=output, cwd=self.directory
+            process = programs.start(
+                program, [role, *arguments], environ=environ, output=output, directory=self.directory
             )
         self.processes[name] = process
         self._health[name] = f"http://127.0.0.1:{environ.get('FNRUNNER_HEALTH_PORT') or self.port}"
@@ -116,7 +117,7 @@ class Installation:
         except httpx.HTTPError:
             return False
 
-    def wait_ready(self, process: subprocess.Popen[bytes], name: str, url: str) -> None:
+    def wait_ready(self, process: Process, name: str, url: str) -> None:
         def ready() -> bool:
             if process.poll() is not None:
                 raise RuntimeError(f"{name} ended with {process.returncode}: {self.log(name)[-3000:]}")
@@ -243,23 +244,17 @@ class Installation:
         except NotInTime as error:
             raise NotInTime(f"{error}; the balance is {self.balance(name)}") from error
 
-    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *words: str, check: bool = True, program: Sequence[str] = PROGRAM
+    ) -> subprocess.CompletedProcess[str]:
         """The command line, as a person types it."""
-        done = subprocess.run(
-            [sys.executable, "-m", "fnrunner", *words],
-            env=self.environ,
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        done = programs.run(program, words, environ=self.environ, directory=self.directory, timeout_s=120)
         if check and done.returncode:
             raise AssertionError(f"fnrunner {' '.join(words)} ended with {done.returncode}: {done.stdout}{done.stderr}")
         return done
 
 
-def environments_of(process: subprocess.Popen[bytes]) -> list[int]:
+def environments_of(process: Process) -> list[int]:
     """Process ids of the functions below it, by their control groups: other descendants only wait to become some."""
     found, frontier = [], [process.pid]
     while frontier:

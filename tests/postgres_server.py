@@ -92,10 +92,10 @@ class PostgresServer:
         """``kill -9`` of the postmaster and every session."""
         self._signal(signal.SIGKILL)
 
-    def create_database(self) -> str:
-        """The URL of a new, empty database."""
+    def create_database(self, template: str = "template1") -> str:
+        """The URL of a new database, empty or with what ``template`` has. Nobody may be connected to that."""
         name = f"test_{uuid4().hex}"
-        self.execute(f'CREATE DATABASE "{name}"')
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
     def execute(self, statement: str) -> str:

@@ -37,6 +37,10 @@ NACKS_S = 20.0
 """For how long a message is sent again that a cluster does not take: a quorum queue refuses what is on its way when it
 loses its leader, and has another when the nodes have noticed. A full queue refuses all the time."""
 
+STARTING_S = 1.0
+"""The same for a single node. A quorum queue that is being declared by somebody can be seen before its process has started:
+RabbitMQ 3 refuses what comes in that moment, and says the queue is declared to a second who declares it."""
+
 RENEWED_S = 2.0
 """RabbitMQ 3 goes on asking the lost leader on a channel that began with it: how soon a refusal needs another channel."""
 
@@ -281,11 +285,8 @@ class Publisher:
             try:
                 await self._confirmed(confirms.send(exchange, routing_key, head, message.body, mandatory), deadline)
                 return
-            except Lost:
+            except (Lost, Nacked):
                 pass
-            except Nacked:
-                if not self._link.address.cluster:
-                    raise
         await self._insist(message.body, exchange, routing_key, head, deadline, mandatory)
 
     async def _insist(
@@ -319,8 +320,9 @@ class Publisher:
 
         def worth_again(error: BaseException) -> bool:
             nonlocal patient_until
-            if isinstance(error, Nacked) and self._link.address.cluster:
-                patient_until = patient_until or self._loop.time() + NACKS_S
+            if isinstance(error, Nacked):
+                patience_s = NACKS_S if self._link.address.cluster else STARTING_S
+                patient_until = patient_until or self._loop.time() + patience_s
                 return self._loop.time() < patient_until
             return isinstance(error, Lost)
 

@@ -33,12 +33,14 @@ The administration API
     ``GET  PUT /fnrunner/v1/functions/F/dead-letters/ID``    one in full; PUT: its new payload is the body
     ``POST /fnrunner/v1/functions/F/dead-letters/redrive``   ``{"ids": […]}`` or ``{"all": true}``; ``/purge`` likewise
     ``GET  /fnrunner/v1/audit``                              ``function``: the balance of one or all
-    ``GET  /fnrunner/v1/buckets``, ``PUT …/buckets/B``       ``{"directory": …}``
+    ``GET  /fnrunner/v1/functions/F/saved``                  whether it runs code that was saved and not deployed
+    ``GET  /fnrunner/v1/buckets``, ``PUT …/buckets/B``       ``{"directory": …, "create"?: false}``
     ``DELETE /fnrunner/v1/buckets/B``                        204; 409 while notifications refer to it; files stay
     ``GET  PUT /fnrunner/v1/functions/F/notifications``      ``{"notifications": […]}``; PUT replaces them
     ``GET  /fnrunner/v1/queues``, ``GET PUT …/queues/Q``     list; depth; create, ``{"visibility_timeout_s"?, "fifo"?,
                                                              "max_receive_count"?, "dead_letter_queue"?}``
     ``POST /fnrunner/v1/queues/Q/purge``                     drop what is ready
+    ``DELETE /fnrunner/v1/queues/Q``, ``…/streams/S``        with what is in it
     ``POST /fnrunner/v1/queues/Q/messages``                  ``{"messages": [{"body", "message_id"?, "headers"?}]}``
                                                              (``body_base64`` for what is no text): message_ids
     ``POST /fnrunner/v1/queues/Q/receive``                   ``{"max": n, "ack": true}``: messages

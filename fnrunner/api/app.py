@@ -49,6 +49,7 @@ from fnrunner.api.admin import (
     mapping,
     queue,
     recording,
+    saved,
     schedule,
     signing_profile,
     stack,
@@ -60,6 +61,7 @@ from fnrunner.api.admin import (
 from fnrunner.api.errors import ApiError, UnknownOperation
 from fnrunner.api.guard import Guard
 from fnrunner.api.http_door import HttpDoor
+from fnrunner.api.iam import absent
 from fnrunner.api.lambda_api import LambdaApi
 from fnrunner.api.services import Services
 
@@ -85,6 +87,7 @@ ADMIN_ROUTES = (
     *log.ROUTES,
     *event.ROUTES,
     *cold_start.ROUTES,
+    *saved.ROUTES,
     *recording.ROUTES,
     *dead_letter.ROUTES,
     *audit.ROUTES,
@@ -134,13 +137,14 @@ def create_app(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> St
     Reads the API's model, which takes about 0.1 s.
     """
     settings = services.settings
-    check_host = settings.auth == "off" and not settings.trust_network
+    check_host = settings.auth != "iam" and not settings.trust_network
     return Starlette(
         routes=[
             DatedPaths(LambdaApi(services, LAMBDA_ROUTES)),
             *health.routes(services),
             *endpoint.mount(ADMIN_ROUTES, services),
             *extra_routes,
+            *((absent.ROUTE,) if services.iam is None else ()),
         ],
         middleware=[
             Middleware(HttpDoor, services=services, check_host=check_host),

@@ -10,14 +10,16 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from fnrunner.api import image, kms, role
+from sqlalchemy import Connection
+
+from fnrunner.api import code_source, image, kms, role
 from fnrunner.api.document import configuration, listed
 from fnrunner.api.errors import InvalidParameter
 from fnrunner.api.lifecycle import created, updating
 from fnrunner.api.reference import derive, unpublished
 from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
-from fnrunner.catalogue import NO_CODE
+from fnrunner.catalogue import NO_CODE, versions
 from fnrunner.catalogue.errors import FunctionNotFound
 from fnrunner.model import limits
 from fnrunner.model.function import Function
@@ -40,8 +42,7 @@ async def create(call: Call) -> Reply:
     ref = derive(params, call.services.home)
     _check_package(params)
     is_image = image.asks_for_image(params)
-    if not is_image and "ZipFile" not in params["Code"]:
-        raise InvalidParameter("Please provide a source for function code.")
+    code_source.check(params["Code"])
     await role.check(call.services, params["Role"])
     await kms.check(call.services, params.get("KMSKeyArn"))
     draft = Function(
@@ -55,9 +56,12 @@ async def create(call: Call) -> Reply:
         image=await _image(call) if is_image else None,
         **_settings(params),
     )
-    function = await call.services.catalogue.create_function(
+    catalogue = call.services.catalogue
+    source = code_source.Source(b"") if is_image else await code_source.read(catalogue, params["Code"])
+    function = await catalogue.create_function(
         draft,
-        params["Code"].get("ZipFile", b""),
+        source.content,
+        largest=source.largest,
         publish=params.get("Publish", False),
         layer_arns=params.get("Layers", ()),
         code_signing_config=params.get("CodeSigningConfigArn", ""),
@@ -66,9 +70,9 @@ async def create(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    function, qualifier = await _found(call)
+    function, described = await _described(call)
     document: dict[str, Any] = {
-        "Configuration": _described(call, function, qualifier),
+        "Configuration": described,
         "Code": _location(call, function),
     }
     if function.tags:
@@ -79,33 +83,32 @@ async def get(call: Call) -> Reply:
 
 
 async def get_configuration(call: Call) -> Reply:
-    return Reply(_described(call, *await _found(call)))
+    return Reply((await _described(call))[1])
 
 
 async def every(call: Call) -> Reply:
     """``FunctionVersion=ALL`` lists every version of them, with qualified ARNs."""
-    versions = call.params.get("FunctionVersion") == "ALL"
+    all_versions = call.params.get("FunctionVersion") == "ALL"
     if (region := call.params.get("MasterRegion")) is not None:
-        if not versions:
+        if not all_versions:
             raise InvalidParameter("FunctionVersion must be set to ALL if MasterRegion is specified")
         if region not in ("ALL", call.services.home.region):
             return Reply({"Functions": []})  # nothing is replicated here from elsewhere
     page = await call.services.catalogue.list_functions(
-        call.params.get("Marker", ""), call.params.get("MaxItems", DEFAULT_PAGE), all_versions=versions
+        call.params.get("Marker", ""), call.params.get("MaxItems", DEFAULT_PAGE), all_versions=all_versions
     )
     home = call.services.home
-    documents = [listed(one, home, qualifier=one.version if versions else "") for one in page.functions]
+    documents = [listed(one, home, qualifier=one.version if all_versions else "") for one in page.functions]
     return Reply({"Functions": documents, **({"NextMarker": page.next_marker} if page.next_marker else {})})
 
 
 async def update_code(call: Call) -> Reply:
     params = call.params
     ref = unpublished(params, call.services.home)
-    if ("ZipFile" in params) == ("ImageUri" in params):
-        raise InvalidParameter("Please provide a source for function code.")
+    code_source.check(params)
     dry_run = params.get("DryRun", False)
     catalogue = call.services.catalogue
-    with call.services.updates.of(ref.name, call.services.home.function(ref.name)):
+    async with call.services.updates.of(ref.name, call.services.home.function(ref.name)):
         if "ImageUri" in params:
             # asked of the registry only for a function that can take it
             if (await catalogue.get_function(ref.name)).image is None:
@@ -116,7 +119,11 @@ async def update_code(call: Call) -> Reply:
                 await image.resolved(call.services.settings.data_dir, params["ImageUri"]),
             )
         else:
-            update = partial(catalogue.update_code, ref.name, params["ZipFile"])
+            if "ZipFile" not in params:
+                # a function that is not there is said before what its code would be
+                await catalogue.get_function(ref.name)
+            source = await code_source.read(catalogue, params)
+            update = partial(catalogue.update_code, ref.name, source.content, largest=source.largest)
         function = await update(
             architecture=_architecture(params),
             expected_revision=params.get("RevisionId"),
@@ -141,7 +148,7 @@ async def update_configuration(call: Call) -> Reply:
         changes["image"] = await _reconfigured(call, ref.name)
     await role.check(call.services, params.get("Role"))
     await kms.check(call.services, params.get("KMSKeyArn"))
-    with call.services.updates.of(ref.name, call.services.home.function(ref.name)):
+    async with call.services.updates.of(ref.name, call.services.home.function(ref.name)):
         function = await call.services.catalogue.update_configuration(
             ref.name, changes, expected_revision=params.get("RevisionId")
         )
@@ -181,16 +188,19 @@ def _location(call: Call, function: Function) -> dict[str, Any]:
     return {"RepositoryType": "S3", "Location": call.services.code_links.make(call.base_url, function.code.digest)}
 
 
-async def _found(call: Call) -> tuple[Function, str]:
-    """The function, and the qualifier that the caller gave."""
-    ref = derive(call.params, call.services.home)
-    return await call.services.catalogue.get_function(ref.name, ref.qualifier), ref.qualifier
+async def _described(call: Call) -> tuple[Function, dict[str, Any]]:
+    """The function that is asked for, and its configuration. Versions do not change; the unpublished one may be changing."""
+    home, updates = call.services.home, call.services.updates
+    ref = derive(call.params, home)
 
+    def work(connection: Connection) -> tuple[Function, bool]:
+        if ref.qualifier in ("", limits.LATEST):
+            return updates.look(connection, home, ref.name)
+        found = versions.fetch(connection, home, ref.name, ref.qualifier)
+        return found, found.version == limits.LATEST and updates.look(connection, home, ref.name)[1]
 
-def _described(call: Call, function: Function, qualifier: str) -> dict[str, Any]:
-    """Versions do not change; the unpublished one may be changing now."""
-    changing = function.version == limits.LATEST and function.name in call.services.updates
-    return (updating if changing else configuration)(function, call.services.home, qualifier=qualifier)
+    function, changing = await call.services.catalogue.read(work)
+    return function, (updating if changing else configuration)(function, home, qualifier=ref.qualifier)
 
 
 def _check_package(params: Mapping[str, Any]) -> None:
@@ -250,6 +260,7 @@ ROUTES = (
         supporting(
             *_CONFIGURATION,
             "Code.ZipFile",
+            *(f"Code.{name}" for name in code_source.BUCKET),
             "Code.ImageUri",
             "PackageType",
             "Architectures",
@@ -264,7 +275,10 @@ ROUTES = (
     Route(
         "UpdateFunctionCode",
         update_code,
-        supporting("FunctionName", "ZipFile", "ImageUri", "Architectures", "RevisionId", "DryRun", "Publish"),
+        supporting(
+            *("FunctionName", "ZipFile", *code_source.BUCKET, "ImageUri"),
+            *("Architectures", "RevisionId", "DryRun", "Publish"),
+        ),
     ),
     Route("UpdateFunctionConfiguration", update_configuration, supporting(*_CONFIGURATION, "RevisionId")),
     Route("DeleteFunction", delete, supporting("FunctionName", "Qualifier")),

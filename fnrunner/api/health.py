@@ -1,10 +1,12 @@
 """/healthz, /readyz and /metrics: for orchestrators and Prometheus.
 
-Alive says that restarting would not help; ready that work sent here is done. Both name in JSON what is wrong.
+Alive says that restarting would not help; ready that work sent here is done. Both name in JSON what is wrong. With the API
+they say in ``x-fnrunner-auth`` whether it wants signatures (``iam``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,13 +19,15 @@ from fnrunner.model.problem import Problem
 
 
 def routes(services: Services | HealthServices) -> list[Route]:
+    auth = {"x-fnrunner-auth": services.settings.auth} if isinstance(services, Services) else {}
+
     async def healthz(_: Request) -> Response:
         health = await services.health()
-        return _answer(health.alive, health)
+        return _answer(health.alive, health, auth)
 
     async def readyz(_: Request) -> Response:
         health = await services.health()
-        return _answer(health.ready, health)
+        return _answer(health.ready, health, auth)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(services.registry), headers={"content-type": CONTENT_TYPE_LATEST})
@@ -31,8 +35,8 @@ def routes(services: Services | HealthServices) -> list[Route]:
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
 
 
-def _answer(good: bool, health: Health) -> Response:
-    return JSONResponse(document(health), 200 if good else 503, headers={"cache-control": "no-store"})
+def _answer(good: bool, health: Health, auth: Mapping[str, str]) -> Response:
+    return JSONResponse(document(health), 200 if good else 503, headers={"cache-control": "no-store", **auth})
 
 
 def document(health: Health) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from fnrunner.api import code_source
 from fnrunner.api.document import lambda_time
 from fnrunner.api.errors import Forbidden, InvalidParameter, ResourceNotFound
 from fnrunner.api.request import Call, Route, supporting
@@ -15,14 +16,14 @@ from fnrunner.model.arn import Home, InvalidArn
 from fnrunner.model.layer import LayerRef, LayerVersion
 
 PAGE = 50
+_NO_SOURCE = "Please provide a source for the layer's content: Content.ZipFile, or Content.S3Bucket and Content.S3Key."
 
 
 async def publish(call: Call) -> Reply:
     """Each call makes a new version, also of the same zip."""
     params = call.params
     name = layer_name(call)
-    if "ZipFile" not in params["Content"]:
-        raise InvalidParameter("Please provide a source for the layer's content: Content.ZipFile.")
+    code_source.check(params["Content"], _NO_SOURCE)
     draft = LayerVersion(
         name,
         NO_CODE,
@@ -31,7 +32,9 @@ async def publish(call: Call) -> Reply:
         runtimes=tuple(params.get("CompatibleRuntimes", ())),
         architectures=tuple(params.get("CompatibleArchitectures", ())),
     )
-    made = await call.services.catalogue.publish_layer(draft, params["Content"]["ZipFile"])
+    catalogue = call.services.catalogue
+    source = await code_source.read(catalogue, params["Content"])
+    made = await catalogue.publish_layer(draft, source.content, largest=source.largest)
     return Reply(_whole(call, made))
 
 
@@ -149,6 +152,7 @@ ROUTES = (
             "LayerName",
             "Description",
             "Content.ZipFile",
+            *(f"Content.{name}" for name in code_source.BUCKET),
             "CompatibleRuntimes",
             "CompatibleArchitectures",
             "LicenseInfo",

@@ -143,6 +143,7 @@ class Services:
     """``now`` gives aware UTC. ``health`` looks at every part, quickly. Set ``stopping`` when the
     process begins to stop: long polls end then. ``load`` is the last sample; None when there is none that is fresh.
     ``iam`` None: nobody has to sign. ``keyring`` None: nothing is encrypted. ``trail`` None: calls are not logged.
+    ``saved`` says whether a function runs code that is newer than what is deployed.
     """
 
     settings: Settings
@@ -159,9 +160,10 @@ class Services:
     code_links: CodeLinks
     health: Callable[[], Awaitable[Health]]
     now: Callable[[], datetime]
+    updates: Updates
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     load: Callable[[], Load | None] = lambda: None
     iam: Iam | None = None
     keyring: Keyring | None = None
     trail: Trail | None = None
-    updates: Updates = field(default_factory=Updates)
+    saved: Callable[[Function], bool] = lambda function: False

@@ -32,6 +32,7 @@ OFF: Mapping[str, tuple[Any, ...]] = {
     "ImageConfig": ({"EntryPoint": [], "Command": []},),
     "MetricsConfig": ({"Metrics": []},),
     "ConsumptionMode": ("Stream",),
+    "S3ObjectStorageMode": ("COPY",),
 }
 """Values, besides empty ones, that ask for nothing."""
 

@@ -7,7 +7,6 @@ from fnrunner.api.errors import InvalidParameter
 from fnrunner.api.reference import unpublished
 from fnrunner.api.request import Call, Route, supporting
 from fnrunner.api.response import Reply
-from fnrunner.api.updates import UpdateInProgress
 from fnrunner.catalogue import functions, versions
 from fnrunner.model import limits
 
@@ -15,8 +14,7 @@ from fnrunner.model import limits
 async def publish(call: Call) -> Reply:
     """The last version again when nothing has changed since it was made."""
     ref = unpublished(call.params, call.services.home)
-    if ref.name in call.services.updates:
-        raise UpdateInProgress(call.services.home.function(ref.name))
+    await call.services.updates.check(ref.name, call.services.home.function(ref.name))
     version = await call.services.catalogue.publish_version(
         ref.name,
         description=call.params.get("Description"),

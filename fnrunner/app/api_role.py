@@ -9,6 +9,7 @@ from fnrunner import __version__
 from fnrunner.api.app import create_app
 from fnrunner.api.code_link import CodeLinks
 from fnrunner.api.services import Health, Services
+from fnrunner.api.updates import Updates
 from fnrunner.app.backlog import Backlog
 from fnrunner.app.load_metrics import LoadCollector
 from fnrunner.app.parts import Parts, now, now_ms
@@ -19,14 +20,21 @@ from fnrunner.delivery.archivist import Archivist
 from fnrunner.delivery.audit import Audit
 from fnrunner.delivery.dead_letters import DeadLetters
 from fnrunner.delivery.history import History
+from fnrunner.model.function import Function
 from fnrunner.model.problem import Code, Problem
 
 
 class ApiRole:
-    """Started, it answers on its port and files dead letters. ``health`` is that of the whole process."""
+    """Started, it answers on its port and files dead letters. ``health`` is that of the whole process.
 
-    def __init__(self, parts: Parts, health: Callable[[], Awaitable[Health]]) -> None:
+    ``saved`` says whether a function runs code here that is newer than what is deployed.
+    """
+
+    def __init__(
+        self, parts: Parts, health: Callable[[], Awaitable[Health]], saved: Callable[[Function], bool] = lambda _: False
+    ) -> None:
         self._parts = parts
+        self._saved = saved
         self._health = health
         self._archivist = Archivist(parts.store, parts.broker, clock=now_ms)
         self._letters = DeadLetters(parts.store, parts.broker, parts.settings.home, clock=now_ms, tracing=parts.tracing)
@@ -90,10 +98,12 @@ class ApiRole:
             code_links=CodeLinks(now),
             health=self._health,
             now=now,
+            updates=Updates(self._parts.store, now),
             load=lambda: self._backlog.latest,
             iam=self._parts.iam,
             keyring=self._parts.keyring,
             trail=self._trail,
+            saved=self._saved,
         )
 
     def problems(self) -> Iterable[Problem]:

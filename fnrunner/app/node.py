@@ -23,7 +23,7 @@ from fnrunner.app.api_role import ApiRole
 from fnrunner.app.housekeeping import Housekeeping
 from fnrunner.app.parts import Parts, started
 from fnrunner.app.patience import STATUS, GaveUp
-from fnrunner.app.server import HttpServer
+from fnrunner.app.server import HttpServer, check_free
 from fnrunner.app.sources_role import SourcesRole
 from fnrunner.app.vitals import Vitals
 from fnrunner.sandbox.ownership import Owner
@@ -172,6 +172,8 @@ async def node(settings: Settings, roles: tuple[str, ...], give_up: Callable[[st
 
     ``give_up`` hears why, when it has been unable to work for too long.
     """
+    if "api" in roles:
+        check_free(settings.host, settings.port)  # nothing else of a start that cannot succeed
     async with started(settings, "-".join(roles) if len(roles) == 1 else "dev") as parts, AsyncExitStack() as stack:
         vitals = Vitals(parts, roles, give_up)
         stack.push_async_callback(vitals.close)
@@ -193,7 +195,7 @@ async def node(settings: Settings, roles: tuple[str, ...], give_up: Callable[[st
             await sources.start()
             vitals.checks.append(sources.problems)
         if "api" in roles:
-            api = ApiRole(parts, vitals.health)
+            api = ApiRole(parts, vitals.health, lambda function: live.of(function) is not None)
             stack.push_async_callback(api.close)
             vitals.checks.append(api.problems)
             await api.start()

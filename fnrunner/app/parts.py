@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -16,9 +15,9 @@ from sqlalchemy import Connection
 
 from broker.broker import Broker
 from broker.delays import BACKOFF, ladder
-from fnrunner.auth import master_key
+from fnrunner.app.secrecy import started_keyring
 from fnrunner.auth.iam import Iam
-from fnrunner.auth.keyring import Keyring, KeyringError
+from fnrunner.auth.keyring import Keyring
 from fnrunner.catalogue import Catalogue
 from fnrunner.catalogue.artifacts import Artifacts
 from fnrunner.catalogue.changes import CatalogueWatcher
@@ -32,8 +31,6 @@ from fnrunner.store.schema import accepted, attempt
 from fnrunner.telemetry import tracing
 from fnrunner.telemetry.metrics import Metrics
 from fnrunner.telemetry.tracing import Tracing
-
-log = logging.getLogger(__name__)
 
 
 def now() -> datetime:
@@ -95,24 +92,6 @@ class Parts:
         return Destinations(self.broker, self.settings.home, accept=self.front.accept, clock=now_ms)
 
 
-async def started_keyring(settings: Settings, store: Store) -> Keyring | None:
-    """The keys that encrypt what is stored, where there is a master key or callers have to sign: from now on the store's
-    functions have sealed environments. Raises MasterKeyError, StoreError.
-    """
-    if settings.auth != "iam" and settings.master_key_file is None:
-        return None
-    load = master_key.load if settings.master_key_file else master_key.load_or_create
-    keyring = Keyring(store, load(settings.master_key))
-    await keyring.load()
-    try:
-        keyring.check("")
-    except KeyringError as error:
-        # it starts all the same: what needs no key works, and a disabled key can be enabled
-        log.error("what is stored cannot be encrypted or read: %s", error)
-    store.seal_with(keyring)
-    return keyring
-
-
 async def started_iam(settings: Settings, store: Store, keyring: Keyring | None) -> Iam | None:
     """Users and roles, where callers have to sign. Raises StoreError."""
     if settings.auth != "iam" or keyring is None:
@@ -124,7 +103,10 @@ async def started_iam(settings: Settings, store: Store, keyring: Keyring | None)
 
 @asynccontextmanager
 async def started(settings: Settings, service: str) -> AsyncIterator[Parts]:
-    """The parts, for as long as the context lasts. Raises StoreError, BrokerError with the remedy in the message."""
+    """The parts, for as long as the context lasts.
+
+    Raises StoreError, BrokerError, MasterKeyError and AuthForgotten with the remedy in the message.
+    """
     name = f"{service}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"[:120]
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     store = Store(settings.store)

@@ -18,6 +18,27 @@ class PortInUse(Exception):
     """The port is in use. Stop the other process, or choose another with --port."""
 
 
+def check_free(host: str, port: int) -> None:
+    """Raises PortInUse. It may be taken a moment later all the same."""
+    _bound(host, port).close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Raises PortInUse."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # naming the protocol makes asyncio set TCP_NODELAY, without which each response waits 40 ms
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortInUse(
+            f"{host}:{port} cannot be listened on ({error.strerror}). Stop what uses it, or choose another with --port."
+        ) from error
+    return listener
+
+
 class _Quiet(uvicorn.Server):
     """Signals are the node's: it decides what stops when."""
 
@@ -55,18 +76,7 @@ class HttpServer:
 
     async def start(self) -> None:
         """Raises PortInUse."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        # naming the protocol makes asyncio set TCP_NODELAY, without which each response waits 40 ms
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((self._host, self._port))
-        except OSError as error:
-            listener.close()
-            raise PortInUse(
-                f"{self._host}:{self._port} cannot be listened on ({error.strerror}). "
-                "Stop what uses it, or choose another with --port."
-            ) from error
+        listener = _bound(self._host, self._port)
         listener.setblocking(False)
         self._socket = listener
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")

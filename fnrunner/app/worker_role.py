@@ -15,7 +15,7 @@ from fnrunner.model.invocation import EnvironmentSpec
 from fnrunner.runtimes.choice import Runtimes
 from fnrunner.runtimes.python import BOOTSTRAP
 from fnrunner.sandbox.choice import on_this_host
-from fnrunner.sandbox.network_wish import network_wish
+from fnrunner.sandbox.network_wish import api_url, network_wish
 from fnrunner.sandbox.oci.sandbox import ContainerSandbox
 from fnrunner.sandbox.ownership import Owner
 from fnrunner.worker.environment import FREEZE_AFTER, Environment
@@ -73,6 +73,7 @@ async def make(parts: Parts, live: LiveCode, *, api_here: bool = False) -> Super
         live=live,
         precompiler=precompiler,
         credentials=RoleSessions(parts.iam, now).of if parts.iam is not None else None,
+        api_url=api_url(settings) if parts.iam is not None and api_here else "",
     )
     line = StartLine(Starts(settings.scaling_rate), time.monotonic)
     pool = Pool(
@@ -83,6 +84,7 @@ async def make(parts: Parts, live: LiveCode, *, api_here: bool = False) -> Super
         line=line,
         most_age=settings.most_age,
         on_closed=sandbox.wind_down,
+        on_outdated=sandbox.forget,
     )
     provisioner = Provisioner(
         pool=pool, specs=specs, permits=slots, catalogue=parts.catalogue, monotonic=time.monotonic

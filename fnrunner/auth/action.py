@@ -30,6 +30,9 @@ _INVOKE = "lambda:InvokeFunction"
 _FUNCTION = "lambda:functionarn"
 PASSED_TO = "lambda.amazonaws.com"
 ANYTHING = "*"
+_PACKAGES: Mapping[str, str] = {"CreateFunction": "Code", "UpdateFunctionCode": "", "PublishLayerVersion": "Content"}
+"""Operations that take a package, and the structure that says where it is; empty: the parameters themselves."""
+
 _PARTITION = re.compile(r"arn:(aws[a-zA-Z0-9-]*)?:")
 
 
@@ -77,7 +80,17 @@ def _dependent(operation: str, params: Params, own: Need, home: Home) -> list[Ne
         needs += [Need("lambda:GetLayerVersion", layer) for layer in _layers(params, home)]
     if operation in ("CreateFunction", "CreateEventSourceMapping", "CreateCodeSigningConfig") and params.get("Tags"):
         needs.append(Need("lambda:TagResource", own.resource, own.context))
+    needs += _reading(operation, params)
     return needs + [invocation(arn, "", home) for arn in _destinations(params) if ":lambda:" in arn]
+
+
+def _reading(operation: str, params: Params) -> list[Need]:
+    """Whoever deploys what is in a bucket must be allowed to read it: they could download it from the function."""
+    where: Any = params if (member := _PACKAGES.get(operation)) == "" else params.get(member or "")
+    if not isinstance(where, Mapping) or not (_text(where, "S3Bucket") or _text(where, "S3Key")):
+        return []
+    action = "s3:GetObjectVersion" if _text(where, "S3ObjectVersion") else "s3:GetObject"
+    return [Need(action, f"arn:aws:s3:::{_text(where, 'S3Bucket')}/{_text(where, 'S3Key')}")]
 
 
 def invocation(function: str, qualifier: str, home: Home) -> Need:

@@ -213,8 +213,10 @@ class Iam:
         where = iam_session.c.expires_ms < int(before.timestamp() * 1000)
         return await self._store.write(lambda connection: connection.execute(delete(iam_session).where(where)).rowcount)
 
-    async def reseal(self, key: str = "") -> int:
-        """Put every secret of the store under the newest version of its key; how many were not. Raises KeyringError."""
+    async def reseal(self, key: str = "") -> tuple[int, list[str]]:
+        """Put every secret of the store under the newest version of its key; how many were not, and those that stay as they
+        are since they cannot be opened, each with the reason.
+        """
         return await self.change(lambda connection: _reseal(connection, self.keyring, key))
 
     async def _of_role(self, known: Known | None) -> Known | None:
@@ -275,11 +277,19 @@ def place_of_session(access_key: str) -> str:
     return f"iam_session/{access_key}"
 
 
-def _reseal(connection: Connection, keyring: Keyring, key: str) -> int:
-    changed = 0
-    for table in (iam_access_key, iam_session):
+def _reseal(connection: Connection, keyring: Keyring, key: str) -> tuple[int, list[str]]:
+    changed, failed = 0, []
+    for table, what, place in (
+        (iam_access_key, "access key", place_of_key),
+        (iam_session, "session", place_of_session),
+    ):
         for row in connection.execute(select(table.c.id, table.c.secret)).all():
-            if (renewed := keyring.renewed_text(row.secret, key)) != row.secret:
+            try:
+                renewed = keyring.renewed_text(row.secret, place(row.id), key)
+            except KeyringError as error:
+                failed.append(f"{what} {row.id}: {error}")
+                continue
+            if renewed != row.secret:
                 connection.execute(update(table).where(table.c.id == row.id).values(secret=renewed))
                 changed += 1
-    return changed
+    return changed, failed

@@ -19,13 +19,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from types import MappingProxyType
 
 from sqlalchemy import Connection, insert, select
 
-from fnrunner.auth import sealed
-from fnrunner.auth.managed_key import ManagedKey, every, fetch, name_of, new_key, new_version, row_of, save, version_of
-from fnrunner.auth.master_key import MasterKey
+from fnrunner.auth import master_key, sealed
+from fnrunner.auth.managed_key import (
+    KeyVersion,
+    ManagedKey,
+    every,
+    fetch,
+    fetch_by_alias,
+    name_of,
+    new_key,
+    new_version,
+    row_of,
+    save,
+    version_of,
+)
+from fnrunner.auth.master_key import MasterKey, MasterKeyError, MasterKeys
 from fnrunner.auth.sealed import Damaged, Label
 from fnrunner.store.engine import Store
 from fnrunner.store.errors import StoreError
@@ -57,7 +70,7 @@ class KeyringError(CannotOpen):
 
 
 class KeyNotFound(KeyringError):
-    """There is no such encryption key. `fnrunner key list` shows those there are."""
+    """There is no such encryption key. `fnrunner key ls` shows those there are."""
 
     code = "KMSNotFoundException"
 
@@ -88,9 +101,10 @@ class Keyring:
     Call ``load`` first.
     """
 
-    def __init__(self, store: Store, master: MasterKey) -> None:
+    def __init__(self, store: Store, masters: MasterKeys) -> None:
         self._store = store
-        self._master = master
+        self._masters = masters
+        self._reread = float("-inf")
         self._keys: Mapping[str, ManagedKey] = MappingProxyType({})
         self._looked = 0.0
         self._open: dict[str, bytes] = {}
@@ -100,7 +114,7 @@ class Keyring:
         """Read every key, and make the default one where there is none. Raises StoreError."""
         found = await self._store.read(every)
         if not any(key.alias == DEFAULT for key in found):
-            made = new_key(DEFAULT, self._master)
+            made = new_key(DEFAULT, self._masters.newest)
             statement = self._store.insert_or_ignore(table).values(**row_of(made))
             # of two processes that start at once, one makes it
             await self._store.write(lambda connection: connection.execute(statement))
@@ -163,7 +177,7 @@ class Keyring:
         for key in self._keys.values():
             if wanted in (key.id, key.alias):
                 return key
-        raise KeyNotFound(f"There is no encryption key {name}. `fnrunner key list` shows those there are.")
+        raise KeyNotFound(f"There is no encryption key {name}. `fnrunner key ls` shows those there are.")
 
     def check(self, name: str) -> None:
         """Whether it can seal now. Raises KeyNotFound, KeyDisabled, KeyLost."""
@@ -196,43 +210,39 @@ class Keyring:
         """As ``open``; text that was never sealed is itself."""
         if not text.startswith(TEXT):
             return text
-        try:
-            data = base64.b64decode(text.removeprefix(TEXT), validate=True)
-        except ValueError as error:
-            raise DataDamaged(f"{DataDamaged()} ({context})") from error
-        return self.open(data, context).decode()
+        return self.open(_data(text, context), context).decode()
 
-    def renewed(self, data: bytes, key: str = "") -> bytes:
+    def renewed(self, data: bytes, context: str, key: str = "") -> bytes:
         """The same data under the newest version of its key, or of the one that is named; itself where it is already.
 
-        Raises KeyNotFound, KeyDisabled, KeyLost, DataDamaged.
+        It is opened first: what is damaged is found, and stays as it is. Raises KeyNotFound, KeyDisabled, KeyLost, DataDamaged.
         """
+        self.open(data, context)
         old = sealed.label(data)
         self._look_again()
         found = self.find(key or old.key)
         by = Label(found.id, found.versions[-1].number)
         if by == old:
             return data
-        try:
-            return sealed.rewrap(data, self._wrapping(old), by, self._wrapping(by))
-        except Damaged as error:
-            raise DataDamaged(f"{DataDamaged()} ({error})") from error
+        return sealed.rewrap(data, self._wrapping(old), by, self._wrapping(by))
 
-    def renewed_text(self, text: str, key: str = "") -> str:
+    def renewed_text(self, text: str, context: str, key: str = "") -> str:
         """As ``renewed``, of a text column."""
-        data = base64.b64decode(text.removeprefix(TEXT))
-        return TEXT + base64.b64encode(self.renewed(data, key)).decode()
+        return TEXT + base64.b64encode(self.renewed(_data(text, context), context, key)).decode()
 
     async def create(self, alias: str) -> ManagedKey:
         """Raises KeyExists."""
-        made = new_key(alias, self._master)
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> ManagedKey:
+            # locked: a rotation of the master key meanwhile would pass over the new one
+            default = fetch_by_alias(connection, DEFAULT)
             if connection.execute(select(table.c.id).where(table.c.alias == alias)).first():
                 raise KeyExists(f"There is an encryption key {alias} already. Choose another name.")
+            made = new_key(alias, self._wrapping_now(default) if default else self._masters.newest)
             connection.execute(insert(table).values(**row_of(made)))
+            return made
 
-        await self._store.write(work)
+        made = await self._store.write(work)
         await self._reload()
         return made
 
@@ -240,13 +250,11 @@ class Keyring:
         """A new version, which seals from now on. Raises KeyNotFound, KeyLost."""
         await self.load()
         key = self.find(name)
-        newest = key.versions[-1]
-        self._wrapping(Label(key.id, newest.number), even_disabled=True)  # one that is lost must be found first
 
         def work(connection: Connection) -> ManagedKey:
             current = _current(connection, key.id)
-            number = current.versions[-1].number + 1
-            rotated = replace(current, versions=(*current.versions, new_version(key.id, number, self._master)))
+            number, master = current.versions[-1].number + 1, self._wrapping_now(current)
+            rotated = replace(current, versions=(*current.versions, new_version(key.id, number, master)))
             save(connection, rotated)
             return rotated
 
@@ -272,7 +280,7 @@ class Keyring:
         self._look_again(by)
         key = self._keys.get(by.key)
         if key is None:
-            raise KeyNotFound(f"There is no encryption key {by.key}. `fnrunner key list` shows those there are.")
+            raise KeyNotFound(f"There is no encryption key {by.key}. `fnrunner key ls` shows those there are.")
         if not key.enabled and not even_disabled:
             raise KeyDisabled(f"The encryption key {key.alias} is disabled. Enable it: fnrunner key enable {key.alias}")
         version = version_of(self._keys, by)
@@ -283,23 +291,50 @@ class Keyring:
         # by what the store has: a version that was never committed may not seal
         if (ready := self._open.get(version.wrapped)) is not None:
             return ready
+        master = self._master_of(key, version)
         try:
-            opened = sealed.unwrap_key(
-                base64.b64decode(version.wrapped), self._master.secret, name_of(key.id, by.version)
-            )
-        except Damaged as error:
-            raise KeyLost(
-                f"The master key {self._master.file} ({self._master.fingerprint}) does not open the encryption key "
-                f"{key.alias}, version {by.version}. Put the master key {version.fingerprint} back there."
+            opened = sealed.unwrap_key(base64.b64decode(version.wrapped), master.secret, name_of(key.id, by.version))
+        except ValueError as error:
+            raise DataDamaged(
+                f"The encryption key {key.alias}, version {by.version}, is damaged. Restore it from a backup of the store."
             ) from error
         self._open[version.wrapped] = opened
         return opened
+
+    def _wrapping_now(self, key: ManagedKey) -> MasterKey:
+        """What wraps the next version of a key: as its newest one. Raises KeyLost."""
+        return self._master_of(key, key.versions[-1])
+
+    def _master_of(self, key: ManagedKey, version: KeyVersion) -> MasterKey:
+        """From the file again, where it is not known: the master key may have been replaced. Raises KeyLost."""
+        found = self._masters.find(version.fingerprint)
+        if found is None and self._masters.file and time.monotonic() - self._reread > FRESH.total_seconds():
+            self._reread = time.monotonic()
+            try:
+                self._masters = master_key.load(Path(self._masters.file))
+            except MasterKeyError as error:
+                log.warning("the master key cannot be read again: %s", error)
+            found = self._masters.find(version.fingerprint)
+        if found is None:
+            raise KeyLost(
+                f"The master key {self._masters.file} ({self._masters.fingerprints}) does not open the encryption key "
+                f"{key.alias}, version {version.number}. Put the master key {version.fingerprint} back there."
+            )
+        return found
 
 
 def _current(connection: Connection, key_id: str) -> ManagedKey:
     if (found := fetch(connection, key_id)) is None:
         raise KeyNotFound
     return found
+
+
+def _data(text: str, context: str) -> bytes:
+    """Raises DataDamaged."""
+    try:
+        return base64.b64decode(text.removeprefix(TEXT), validate=True)
+    except ValueError as error:
+        raise DataDamaged(f"{DataDamaged()} ({context})") from error
 
 
 def _label_of(text: str) -> Label:

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Select, select, update
 
 from fnrunner.auth import sealed
 from fnrunner.auth.master_key import BYTES, MasterKey
 from fnrunner.auth.sealed import Label
 from fnrunner.model.arn import Home
 from fnrunner.store.schema import encryption_key as table
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,14 @@ def new_key(alias: str, master: MasterKey) -> ManagedKey:
     return ManagedKey(key_id, alias, enabled=True, versions=(new_version(key_id, 1, master),))
 
 
-def every(connection: Connection) -> list[ManagedKey]:
-    """In no order."""
-    return [_read(row.id, row.alias, row.document) for row in connection.execute(select(table))]
+def every(connection: Connection, *, lock: bool = False) -> list[ManagedKey]:
+    """In no order. One that cannot be read is passed over, and logged. ``lock``: for a change of them."""
+    return _readable(connection, select(table).with_for_update() if lock else select(table))
+
+
+def aliases(connection: Connection) -> set[str]:
+    """Of all, also of those that cannot be read."""
+    return set(connection.execute(select(table.c.alias)).scalars())
 
 
 def version_of(keys: Mapping[str, ManagedKey], by: Label) -> KeyVersion | None:
@@ -64,8 +73,14 @@ def version_of(keys: Mapping[str, ManagedKey], by: Label) -> KeyVersion | None:
 
 def new_version(key_id: str, number: int, master: MasterKey) -> KeyVersion:
     """Of new random material."""
-    wrapped = sealed.wrap_key(secrets.token_bytes(BYTES), master.secret, name_of(key_id, number))
-    return KeyVersion(number, base64.b64encode(wrapped).decode(), master.fingerprint, datetime.now(UTC))
+    blank = KeyVersion(number, "", "", datetime.now(UTC))
+    return wrapped_anew(key_id, blank, secrets.token_bytes(BYTES), master)
+
+
+def wrapped_anew(key_id: str, version: KeyVersion, secret: bytes, master: MasterKey) -> KeyVersion:
+    """The version with this ``secret``, wrapped by this master key."""
+    wrapped = sealed.wrap_key(secret, master.secret, name_of(key_id, version.number))
+    return replace(version, wrapped=base64.b64encode(wrapped).decode(), fingerprint=master.fingerprint)
 
 
 def name_of(key_id: str, number: int) -> str:
@@ -77,6 +92,12 @@ def fetch(connection: Connection, key_id: str) -> ManagedKey | None:
     """For a change, which no other may overtake: of two rotations the second adds to the first."""
     row = connection.execute(select(table).where(table.c.id == key_id).with_for_update()).first()
     return _read(row.id, row.alias, row.document) if row is not None else None
+
+
+def fetch_by_alias(connection: Connection, alias: str) -> ManagedKey | None:
+    """As ``fetch``; None too for one that cannot be read."""
+    found = _readable(connection, select(table).where(table.c.alias == alias).with_for_update())
+    return found[0] if found else None
 
 
 def save(connection: Connection, key: ManagedKey) -> None:
@@ -91,6 +112,19 @@ def row_of(key: ManagedKey) -> dict[str, str]:
         for one in key.versions
     ]
     return {"id": key.id, "alias": key.alias, "document": json.dumps({"enabled": key.enabled, "versions": versions})}
+
+
+def _readable(connection: Connection, query: Select[Any]) -> list[ManagedKey]:
+    found = []
+    for row in connection.execute(query):
+        try:
+            found.append(_read(row.id, row.alias, row.document))
+        except (ValueError, KeyError, TypeError):
+            log.exception(
+                "the encryption key %s is damaged in the store: what it encrypts cannot be read. Restore it from a backup",
+                row.alias,
+            )
+    return found
 
 
 def _read(key_id: str, alias: str, text: str) -> ManagedKey:

@@ -66,9 +66,12 @@ class Entry:
 class Archive:
     """A zip whose directory has been checked; contents are checked as they are read. Used by one thread at a time."""
 
-    def __init__(self, data: bytes) -> None:
-        """Raises ZipTooLarge, EmptyArchive, UnzippedTooLarge, BadArchive."""
-        if len(data) > limits.ZIP_BYTES:
+    def __init__(self, data: bytes, largest: int = limits.ZIP_BYTES) -> None:
+        """``largest``: how many bytes the zip itself may have.
+
+        Raises ZipTooLarge, EmptyArchive, UnzippedTooLarge, BadArchive.
+        """
+        if len(data) > largest:
             raise ZipTooLarge
         if not data:
             raise EmptyArchive

@@ -208,7 +208,7 @@ class Artifacts:
                 return False
             if not is_sealed(data) and _digest(data) != name:
                 raise DataDamaged(f"{ArtifactDamaged()} ({name})")
-            new = keyring.renewed(data, key) if is_sealed(data) else keyring.seal(data, _place(name), key)
+            new = keyring.renewed(data, _place(name), key) if is_sealed(data) else keyring.seal(data, _place(name), key)
             if new != data:
                 self._write(name, new)
             return new != data

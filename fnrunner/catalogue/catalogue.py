@@ -155,9 +155,10 @@ class Catalogue:
         publish: bool = False,
         layer_arns: Sequence[str] = (),
         code_signing_config: str = "",
+        largest: int = limits.ZIP_BYTES,
     ) -> Function:
-        """``draft`` says everything but code, layers, revision, state and time (see :data:`NO_CODE`); ``code`` is a zip, and is
-        not looked at where the draft has an image.
+        """``draft`` says everything but code, layers, revision, state and time (see :data:`NO_CODE`); ``code`` is a zip of at
+        most ``largest`` bytes, and is not looked at where the draft has an image.
 
         With ``publish`` the answer is version 1, which is made in the same transaction.
         Raises FunctionExists, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError,
@@ -169,7 +170,7 @@ class Catalogue:
         if draft.image is not None:
             drafted = replace(drafted, code=Code(draft.image.digest, 0))
         else:
-            seen = await asyncio.to_thread(package.inspect, code)
+            seen = await asyncio.to_thread(package.inspect, code, largest)
             drafted, signed = replace(drafted, code=await self._kept(code, seen)), seen.signed
 
         def work(connection: Connection) -> Function:
@@ -216,15 +217,17 @@ class Catalogue:
         expected_revision: str | None = None,
         dry_run: bool = False,
         publish: bool = False,
+        largest: int = limits.ZIP_BYTES,
     ) -> Function:
-        """``dry_run`` checks everything and answers the function as it stays. ``publish`` answers the new version.
+        """``dry_run`` checks everything and answers the function as it stays. ``publish`` answers the new version. The zip has
+        at most ``largest`` bytes.
 
         Raises PreconditionFailed, ValidationFailed, InvalidParameterValue, ZipTooLarge, BadArchive, ArtifactError,
         InvalidCodeSignature, CodeVerificationFailed.
         """
         now = self._clock()
         functions.guard(await self.get_function(name), expected_revision)
-        seen = await asyncio.to_thread(package.inspect, code)
+        seen = await asyncio.to_thread(package.inspect, code, largest)
         if dry_run:
             return await self._store.read(lambda connection: self._dry_run(connection, name, seen, architecture, now))
         artifact = await self._kept(code, seen)
@@ -359,13 +362,15 @@ class Catalogue:
     async def tags(self, name: str) -> Mapping[str, str]:
         return (await self.get_function(name)).tags
 
-    async def publish_layer(self, draft: LayerVersion, content: bytes) -> LayerVersion:
-        """``draft`` says everything but content, number and time; ``content`` is a zip.
+    async def publish_layer(
+        self, draft: LayerVersion, content: bytes, *, largest: int = limits.ZIP_BYTES
+    ) -> LayerVersion:
+        """``draft`` says everything but content, number and time; ``content`` is a zip of at most ``largest`` bytes.
 
         Raises ValidationFailed, ZipTooLarge, BadArchive, ArtifactError.
         """
         layers.check(draft)
-        now, seen = self._clock(), await asyncio.to_thread(package.inspect, content)
+        now, seen = self._clock(), await asyncio.to_thread(package.inspect, content, largest)
         kept = replace(draft, code=await self._kept(content, seen))
 
         def work(connection: Connection) -> LayerVersion:

@@ -19,6 +19,9 @@ class Name(Enum):
     RECURSION = "recursion"
     """:data:`ALLOW`; empty: a loop is ended."""
 
+    UPDATE = "update"
+    """Who updates it, and until when that counts; see :mod:`fnrunner.catalogue.update_mark`."""
+
 
 def find(connection: Connection, function: str, name: Name) -> str:
     """Empty where nothing was put."""

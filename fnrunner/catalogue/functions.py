@@ -25,6 +25,7 @@ from fnrunner.model.function import Code, Function, State, UpdateStatus
 from fnrunner.model.image import ImageCode
 from fnrunner.store.schema import alias, event_invoke_config, layer_version, notification, provisioned_concurrency
 from fnrunner.store.schema import function as table
+from fnrunner.store.sealing import NO_KEY
 
 _DIGITS = 18
 PAGE = 50
@@ -66,6 +67,9 @@ def changed(function: Function, changes: Mapping[str, Any], now: datetime) -> Fu
         raise TypeError(f"no part of a function's configuration: {', '.join(sorted(unknown))}")
     values = dict(changes)
     if "environment" in values:
+        if values["environment"] and function.environment_error.endswith(NO_KEY):
+            # it would be stored in the clear, over what is sealed
+            raise InvalidParameterValue(f"The variables of {function.name} are encrypted. {NO_KEY}")
         values.setdefault("has_environment", True)
         # what could not be opened is replaced
         values |= {"sealed_environment": "", "environment_error": ""}

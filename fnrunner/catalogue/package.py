@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import Any
 
 from fnrunner.catalogue.archive import Archive, Kind
+from fnrunner.model import limits
 
 MEMBER = "META-INF/fnrunner-signature.json"
 MAX_MEMBER_BYTES = 16 * 1024
@@ -47,9 +48,9 @@ class Package:
     signed: Signed | None
 
 
-def inspect(data: bytes) -> Package:
+def inspect(data: bytes, largest: int = limits.ZIP_BYTES) -> Package:
     """Inflate all of it. Blocking; raises as :class:`~fnrunner.catalogue.archive.Archive` does."""
-    archive = Archive(data)
+    archive = Archive(data, largest)
     signed = any(entry.name == MEMBER for entry in archive.entries)
     contents = _read_all(archive, hashing=signed)
     signature = read(contents.member, contents.manifest) if signed else None
@@ -61,7 +62,7 @@ def manifest_of(data: bytes) -> str:
 
     Blocking; raises as :class:`~fnrunner.catalogue.archive.Archive` does.
     """
-    return _read_all(Archive(data), hashing=True).manifest
+    return _read_all(Archive(data, limits.UNZIPPED_BYTES), hashing=True).manifest
 
 
 @dataclass(frozen=True, slots=True)

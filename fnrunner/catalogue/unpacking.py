@@ -19,6 +19,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from fnrunner.catalogue.archive import Archive, Entry, Kind
+from fnrunner.model import limits
 
 _ASIDE = ".aside-"
 _LOCK = ".lock"
@@ -44,7 +45,9 @@ def keep(tree: Path) -> bool:
 
 def unpack(cache_directory: Path, digest: str, read: Callable[[], bytes]) -> Path:
     """Unzip what ``read`` returns unless someone has; one at a time on this host. Raises OSError, BadArchive."""
-    return build(cache_directory, digest, lambda directory: write_tree(Archive(read()), directory))
+    return build(
+        cache_directory, digest, lambda directory: write_tree(Archive(read(), limits.UNZIPPED_BYTES), directory)
+    )
 
 
 def build(cache_directory: Path, name: str, write: Callable[[Path], None]) -> Path:

@@ -14,6 +14,7 @@ from fnrunner.cli.error import FAILED, UsageFault
 from fnrunner.cli.logs import age
 from fnrunner.cli.option import rows
 from fnrunner.cli.output import Output, moment
+from fnrunner.cli.version import bare
 
 COLUMNS = ("function", "accepted", "succeeded", "dead_lettered", "expired", "in_flight", "missing", "duplicates")
 
@@ -51,7 +52,7 @@ def audit(
         raise UsageFault(f"--{given[0].replace('_', '-')} is for calls", "Add --calls.")
     if calls:
         return _calls(endpoint_url, as_json, name, since, limit, filters)
-    found = Client(endpoint_url).get(f"{ADMIN}/audit", function=name)
+    found = Client(endpoint_url).get(f"{ADMIN}/audit", function=bare(name) if name else None)
     output = Output(as_json)
     if as_json:
         output.json(found)

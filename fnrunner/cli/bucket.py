@@ -40,14 +40,16 @@ def list_buckets(as_json: bool, endpoint_url: str) -> None:
 @click.command("put")
 @click.argument("name", metavar="NAME")
 @click.argument("directory", metavar="[DIR]", default="")
+@click.option("--create", "create", is_flag=True, help="Make DIR where it does not exist.")
 @option.as_json
 @option.endpoint
-def put(name: str, directory: str, as_json: bool, endpoint_url: str) -> None:
+def put(name: str, directory: str, create: bool, as_json: bool, endpoint_url: str) -> None:
     """Watch a directory as a bucket, or point a bucket elsewhere. With --json: {"name", "arn", "directory"}.
 
-    DIR is on the host that runs the sources; without one a new bucket gets buckets/NAME in the data directory.
+    DIR is on the host that runs the sources; without one a new bucket gets buckets/NAME in the data directory. In one
+    process with the server, DIR must exist unless --create is given; sources elsewhere make what is missing.
     """
-    document = {"directory": os.path.abspath(directory)} if directory else {}
+    document = {"directory": os.path.abspath(directory), "create": create} if directory else {}
     made = Client(endpoint_url).send("PUT", bucket_path(name), document)
     output = Output(as_json)
     if as_json:

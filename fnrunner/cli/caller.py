@@ -27,16 +27,24 @@ def region(environ: Mapping[str, str]) -> str:
     return next((environ[name] for name in names if environ.get(name)), "us-east-1")
 
 
+def at_hand(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether there seem to be some, without reading them."""
+    return bool(environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_PROFILE")) or os.path.exists(_file(environ))
+
+
+def _file(environ: Mapping[str, str]) -> str:
+    return environ.get("AWS_SHARED_CREDENTIALS_FILE") or os.path.expanduser("~/.aws/credentials")
+
+
 def credentials(environ: Mapping[str, str] = os.environ) -> Credentials:
     """Raises ServerRefused when there are none."""
     from botocore.credentials import EnvProvider, SharedCredentialProvider
     from botocore.exceptions import BotoCoreError
 
-    file = environ.get("AWS_SHARED_CREDENTIALS_FILE") or os.path.expanduser("~/.aws/credentials")
     profile = environ.get("AWS_PROFILE") or None
     try:
         found = None if profile else EnvProvider(environ=environ).load()
-        found = found or SharedCredentialProvider(file, profile or "default").load()
+        found = found or SharedCredentialProvider(_file(environ), profile or "default").load()
     except BotoCoreError as error:
         raise ServerRefused(
             f"The server wants to know who calls, and the credentials are no use: {error}", REMEDY

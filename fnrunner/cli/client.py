@@ -15,6 +15,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from fnrunner import __version__
+from fnrunner.cli import remedy
 from fnrunner.cli.error import ServerRefused, ServerUnreachable, UsageFault
 from fnrunner.cli.output import clean
 from fnrunner.model.arn import FunctionRef, InvalidArn
@@ -30,6 +32,7 @@ CHUNK_BYTES = 64 * 1024
 READ_TIMEOUT = timedelta(seconds=60)
 
 _WANTS_SIGNATURE = "MissingAuthenticationTokenException"
+_QUESTION_TIMEOUT = timedelta(seconds=5)
 
 Progress = Callable[[int, int], None]
 """Called with bytes sent and bytes in all."""
@@ -64,8 +67,8 @@ class Client:
             raise UsageFault(f"--endpoint-url: {endpoint_url!r} is no address", "It has the form http://127.0.0.1:9000")
         self.endpoint_url = endpoint_url.rstrip("/")
         self._parts = parts
-        # where that is not said, the server says it, and refuses the first request
-        self._signs = os.environ.get("FNRUNNER_AUTH") == "iam"
+        # None: not known yet
+        self._signs: bool | None = True if os.environ.get("FNRUNNER_AUTH") == "iam" else None
 
     def call(
         self,
@@ -99,20 +102,36 @@ class Client:
         if self._must_sign(reply):
             return self.call(method, path, query=query, body=body, headers=headers, timeout=timeout, progress=progress)
         if reply.status >= 400:
-            raise refusal(reply)
+            raise refusal(reply, target)
         return reply
 
     def _prepared(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str] | None
     ) -> dict[str, str]:
         """The headers that are sent."""
+        from fnrunner.cli.caller import at_hand, sign
+
         given = _headers(body, headers)
+        if self._signs is None:
+            # whoever has no key says so at the refusal, with the server's own words
+            self._signs = at_hand() and self._wants_signatures()
         if not self._signs:
             return given
-        from fnrunner.cli.caller import sign
-
         host = f"{self._parts.scheme}://{self._parts.netloc.rpartition('@')[2]}"
         return sign(method, host + target, given, body or b"")
+
+    def _wants_signatures(self) -> bool:
+        """Whether the server says so. To sign costs more than to ask, and each refusal is in the log of calls."""
+        from http.client import HTTPException
+
+        connection = self._connection(_QUESTION_TIMEOUT)
+        try:
+            connection.request("GET", self._target("/healthz", None), headers=_headers(None, None))
+            return connection.getresponse().getheader("x-fnrunner-auth") == "iam"
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def _must_sign(self, reply: Reply) -> bool:
         """Whether the request is to be sent again, with a signature."""
@@ -145,11 +164,11 @@ class Client:
                 if response.status >= 400:
                     reply = Reply(response.status, _received(response), response.read())
                     if not self._must_sign(reply):
-                        raise refusal(reply)
+                        raise refusal(reply, target)
                     connection.close()
                     response = self._begin(connection, target, body, headers)
                     if response.status >= 400:
-                        raise refusal(Reply(response.status, _received(response), response.read()))
+                        raise refusal(Reply(response.status, _received(response), response.read()), target)
             except (OSError, HTTPException) as error:
                 raise self._unreachable(error) from error
             yield Reply(response.status, _received(response), b""), self._pieces(response)
@@ -256,13 +275,14 @@ def admin_path(name: str, *rest: str) -> str:
     return "/".join((ADMIN, "functions", segment(name), *map(segment, rest)))
 
 
-def refusal(reply: Reply) -> ServerRefused:
-    """The error that an answer of 400 or above stands for."""
+def refusal(reply: Reply, target: str = "") -> ServerRefused:
+    """The error that an answer of 400 or above stands for; ``target`` is what was asked, its path and query."""
     told = _told(reply.body)
     code = reply.headers.get("x-amzn-errortype", "").split(":")[0] or str(told.get("code", ""))
     said = told.get("message") or told.get("Message") or reply.body[:200].decode(errors="replace") or "no message"
     message = clean(f"{code or f'HTTP {reply.status}'}: {said}")
-    return ServerRefused(message, str(told.get("remedy") or _remedy(code, reply)), code=code, http_status=reply.status)
+    advice = str(told.get("remedy") or _remedy(code, reply, target, str(said), str(told.get("Reason", ""))))
+    return ServerRefused(message, advice, code=code, http_status=reply.status)
 
 
 def _told(body: bytes) -> Mapping[str, Any]:
@@ -277,15 +297,18 @@ def _told(body: bytes) -> Mapping[str, Any]:
     return inner if isinstance(inner, dict) else document
 
 
-def _remedy(code: str, reply: Reply) -> str:
+def _remedy(code: str, reply: Reply, target: str, said: str, reason: str) -> str:
     if reply.status == 429:
-        wait = reply.headers.get("retry-after", "1")
-        return f"Every slot is taken; try again in {wait} s, or raise the function's reserved concurrency."
-    if code == "ResourceNotFoundException":
-        return "`fnrunner functions ls` lists the functions there are; names are case-sensitive."
+        return remedy.of_throttle(reason, reply.headers.get("retry-after", "1"))
+    if code == "ResourceNotFoundException" or reply.status == 404:
+        return remedy.of_missing(target, said)
+    if code == "ResourceConflictException":
+        return remedy.of_conflict(target, said)
+    if said.startswith("The role defined for the function cannot be assumed"):
+        return remedy.OF_ROLE
     if reply.status >= 500:
         return "`fnrunner doctor` says what is wrong with the server; its own log has the details."
-    return "Nothing was changed by this call. Correct what the message names and try again."
+    return remedy.NOT_CHANGED
 
 
 def _sent(body: bytes | None, progress: Progress | None) -> bytes | Iterator[bytes] | None:
@@ -302,7 +325,7 @@ def _reported(body: bytes, progress: Progress) -> Iterator[bytes]:
 
 def _headers(body: bytes | None, headers: Mapping[str, str] | None) -> dict[str, str]:
     # Content-Length is set by hand: http.client sends an iterator in chunks, which upload limits cannot judge early.
-    return {**(headers or {}), "Content-Length": str(len(body or b""))}
+    return {"User-Agent": f"fnrunner/{__version__}", **(headers or {}), "Content-Length": str(len(body or b""))}
 
 
 def _received(response: HTTPResponse) -> dict[str, str]:

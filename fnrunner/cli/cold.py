@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fnrunner.cli import option
-from fnrunner.cli.client import ADMIN, Client, segment
+from fnrunner.cli.client import Client, admin_path
 from fnrunner.cli.logs import age
 from fnrunner.cli.output import Output, clean, moment, span
 
@@ -42,7 +42,7 @@ def cold(name: str, since: str, as_json: bool, endpoint_url: str) -> None:
     """
     since_ms = max(0, int((time.time() - age(since).total_seconds()) * 1000))
     client, output = Client(endpoint_url), Output(as_json)
-    found = client.get(f"{ADMIN}/functions/{segment(name)}/cold-starts", since_ms=since_ms, limit=100)
+    found = client.get(admin_path(name, "cold-starts"), since_ms=since_ms, limit=100)
     if as_json:
         output.json(found)
         return

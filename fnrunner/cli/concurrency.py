@@ -8,7 +8,7 @@ import click
 
 from fnrunner.cli import option
 from fnrunner.cli.client import ADMIN, FUNCTIONS, Client, function_path
-from fnrunner.cli.error import UsageFault
+from fnrunner.cli.error import ServerRefused, UsageFault
 from fnrunner.cli.option import rows
 from fnrunner.cli.output import Output
 
@@ -88,6 +88,8 @@ def put(name: str, number: int, qualifier: str, as_json: bool, endpoint_url: str
     else:
         made = client.send("PUT", _reserved(name), {"ReservedConcurrentExecutions": number})
         told = f"At most {number} of {name} run at once, and they are reserved for it."
+        if not number:
+            told = f"Nothing of {name} runs from now on. `fnrunner concurrency rm {name}` lifts that."
     if as_json:
         output.json(made)
     output.line(told)
@@ -107,6 +109,16 @@ def remove(name: str, qualifier: str, as_json: bool, endpoint_url: str) -> None:
         output.json({"removed": target})
     what = "provisioned concurrency" if qualifier else "reservation"
     output.line(f"{target} has no {what} any more.")
+
+
+def reserved(client: Client, name: str) -> int | None:
+    """What is reserved for a function; None: nothing, or it cannot be said."""
+    try:
+        found = client.find(function_path(name, "concurrency").replace(FUNCTIONS, _PROVISIONED, 1)) or {}
+    except ServerRefused:  # whoever may invoke need not be allowed to ask
+        return None
+    number: int | None = found.get("ReservedConcurrentExecutions")
+    return number
 
 
 def _reserved(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +11,7 @@ import click
 from fnrunner.cli import option
 from fnrunner.cli.client import ADMIN, Client
 from fnrunner.cli.error import FAILED, ServerRefused, ServerUnreachable
-from fnrunner.cli.output import Output, clean
+from fnrunner.cli.output import Output, clean, natural, size
 
 if TYPE_CHECKING:
     from fnrunner.cli.host import Finding
@@ -90,7 +90,16 @@ def told(status: Mapping[str, Any]) -> Iterator[Finding]:
         f"fnrunner {status['version']} on Python {status['python']}: {', '.join(status['health']['roles']) or 'no role'}",
         "" if same else f"this command is {__version__}: use the same release on both sides",
     )
-    yield from (_fault(problem) for problem in status["health"]["problems"])
+    problems = status["health"]["problems"]
+    yield from (_fault(problem) for problem in problems)
+    faulty = {problem["part"] for problem in problems}
+    yield from (one for one in _parts(status) if one.verdict is not Verdict.OK or one.part not in faulty)
+
+
+def _parts(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the status has of each part. What it finds well may be the very part whose problem the server tells."""
+    from fnrunner.cli.host import FREE_BYTES, Finding, Verdict
+
     for process in status.get("processes", ()):
         # of a process that is silent nobody knows; the one that answers has said its own above
         if process["state"] != "silent" and "api" not in process["roles"]:
@@ -110,6 +119,11 @@ def told(status: Mapping[str, Any]) -> Iterator[Finding]:
         f"{store['kind']}{': ' + store['fault'] if store['fault'] else ''}",
         "check FNRUNNER_STORE_URL and that the database runs" if store["fault"] else "",
     )
+    if (disk := status.get("data_dir")) and disk["free_bytes"] is not None:
+        detail = f"{disk['path']} on the server's host, {status['host']}: {size(disk['free_bytes'])} free"
+        low = disk["free_bytes"] < FREE_BYTES
+        remedy = "make room there, or set FNRUNNER_DATA_DIR for the server" if low else ""
+        yield Finding("server's data", Verdict.GAP if low else Verdict.OK, detail, remedy)
     alive = [worker for worker in workers if worker["state"] == "alive"]
     yield Finding(
         "workers",
@@ -117,6 +131,8 @@ def told(status: Mapping[str, Any]) -> Iterator[Finding]:
         f"{len(alive)} alive with room for {sum(worker['capacity'] for worker in alive)} environments",
         "" if alive else "start one with `fnrunner worker`, or everything with `fnrunner dev`",
     )
+    for have, hosts in sorted(_runtimes(alive).items()):
+        yield Finding("workers' runtimes", Verdict.OK, f"{', '.join(have)} on {', '.join(sorted(hosts))}")
     for worker in workers:
         if worker["state"] == "draining":
             detail = f"{worker['id']} on {worker['host']} is draining: it takes nothing new, and ends"
@@ -130,6 +146,16 @@ def told(status: Mapping[str, Any]) -> Iterator[Finding]:
             detail = f"on the host of {worker['id']}, {worker['host']}, others stand in: {words}"
             remedy = "nothing, where no function asks for it; else install it there, and start the worker again"
             yield Finding("runtimes", Verdict.GAP, detail, remedy)
+
+
+def _runtimes(workers: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], set[str]]:
+    """What functions may ask for, with the hosts that have just that: those that others stand in for are said apart."""
+    hosts: dict[tuple[str, ...], set[str]] = {}
+    for worker in workers:
+        own = [name for name, by in worker.get("runtimes", {}).items() if name == by]
+        if own:
+            hosts.setdefault(tuple(sorted(own, key=natural)), set()).add(worker["host"])
+    return hosts
 
 
 def _fault(problem: Mapping[str, str], process: str = "") -> Finding:

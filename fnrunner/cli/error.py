@@ -7,6 +7,7 @@
 | 2 | the command was typed wrongly, or what it was given (a template, a file) is wrong |
 | 3 | the server cannot be reached |
 | 4 | the server refused |
+| 130 | it was interrupted |
 | 75 | a worker or a sources process was unable to work for too long, and is to be started again |
 """
 
@@ -16,6 +17,7 @@ FAILED = 1
 USAGE = 2
 UNREACHABLE = 3
 REFUSED = 4
+INTERRUPTED = 130
 
 
 class CliError(Exception):

@@ -8,7 +8,7 @@ import click
 
 from fnrunner.cli import option, version
 from fnrunner.cli.client import FUNCTIONS, Client, admin_path, function_path
-from fnrunner.cli.error import CliError
+from fnrunner.cli.error import USAGE, CliError
 from fnrunner.cli.option import rows
 from fnrunner.cli.output import Output, clean, size
 
@@ -103,7 +103,7 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise CliError(f"{question} Nobody is here to answer", "Say --yes.")
+        raise CliError(f"{question} Nobody is here to answer", "Say --yes.", status=USAGE)
     if not click.confirm(question, err=True):
         raise CliError("Nothing was changed")
 

@@ -174,5 +174,7 @@ def space(data_dir: Path) -> Finding:
     if not os.access(there, os.W_OK):
         return Finding("data directory", Verdict.FAULT, f"{there} cannot be written", "choose another with --data-dir")
     if free < FREE_BYTES:
-        return Finding("data directory", Verdict.GAP, f"{data_dir}: {size(free)} free", "make room, or use --data-dir")
-    return Finding("data directory", Verdict.OK, f"{data_dir}: {size(free)} free")
+        return Finding(
+            "data directory", Verdict.GAP, f"{data_dir} on this host: {size(free)} free", "make room, or use --data-dir"
+        )
+    return Finding("data directory", Verdict.OK, f"{data_dir} on this host: {size(free)} free")

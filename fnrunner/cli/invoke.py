@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,10 +13,13 @@ import click
 
 from fnrunner.cli import debug, option
 from fnrunner.cli.client import Client, Reply, function_path
-from fnrunner.cli.error import FAILED, UsageFault
+from fnrunner.cli.concurrency import reserved
+from fnrunner.cli.error import FAILED, ServerRefused, UsageFault
 from fnrunner.cli.invoke_stream import invoke_stream
 from fnrunner.cli.option import document
 from fnrunner.cli.output import Output, clean
+from fnrunner.cli.remedy import of_no_room
+from fnrunner.cli.version import bare
 
 # The longest a function may run, what a cold start and waiting for a slot may add, and some more.
 PATIENCE = timedelta(seconds=900 + 60)
@@ -84,18 +89,32 @@ def invoke(
     if tail:
         headers["X-Amz-Log-Type"] = "Tail"
     client, body, output = Client(endpoint_url), document(event, "--event"), Output(as_json)
-    if stream:
-        return invoke_stream(client, name, body, headers, qualifier=qualifier, timeout=PATIENCE, output=output)
-    reply = client.call(
-        "POST",
-        function_path(name, "invocations"),
-        query={"Qualifier": qualifier or None},
-        body=body,
-        headers=headers,
-        timeout=PATIENCE,
-    )
+    with _throttled(client, name):
+        if stream:
+            return invoke_stream(client, name, body, headers, qualifier=qualifier, timeout=PATIENCE, output=output)
+        reply = client.call(
+            "POST",
+            function_path(name, "invocations"),
+            query={"Qualifier": qualifier or None},
+            body=body,
+            headers=headers,
+            timeout=PATIENCE,
+        )
     (_print_accepted if asynchronous else _print_answer)(output, reply)
     return FAILED if "x-amz-function-error" in reply.headers else 0
+
+
+@contextmanager
+def _throttled(client: Client, name: str) -> Iterator[None]:
+    """A refusal for want of room says so when there can be none: waiting would not help then."""
+    try:
+        yield
+    except ServerRefused as error:
+        if error.http_status == 429 and reserved(client, bare(name)) == 0:
+            raise ServerRefused(
+                str(error), of_no_room(bare(name)), code=error.code, http_status=error.http_status
+            ) from error
+        raise
 
 
 def _check_debug(options: dict[str, bool]) -> None:

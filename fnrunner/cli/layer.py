@@ -12,6 +12,7 @@ import click
 from fnrunner.cli import option
 from fnrunner.cli.client import Client, segment
 from fnrunner.cli.error import UsageFault
+from fnrunner.cli.function import confirm
 from fnrunner.cli.output import Output, clean, size
 
 LAYERS = "/2018-10-31/layers"
@@ -123,12 +124,14 @@ def show(version: str, as_json: bool, endpoint_url: str) -> None:
 
 @click.command("rm")
 @click.argument("version", metavar="NAME:VERSION")
+@click.option("--yes", "-y", "yes", is_flag=True, help="Do not ask.")
 @option.as_json
 @option.endpoint
-def delete(version: str, as_json: bool, endpoint_url: str) -> None:
+def delete(version: str, yes: bool, as_json: bool, endpoint_url: str) -> None:
     """Delete a version of a layer. Functions that have it keep it. With --json: {"removed": NAME:VERSION}."""
     client, output = Client(endpoint_url), Output(as_json)
     client.get(version_path(version))
+    confirm(f"Delete the layer version {version} for good?", yes)
     client.call("DELETE", version_path(version))
     if as_json:
         output.json({"removed": version})

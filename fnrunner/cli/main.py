@@ -37,11 +37,10 @@ from fnrunner.cli import (
     why,
 )
 from fnrunner.cli.deploy import command as deploy
-from fnrunner.cli.error import FAILED, USAGE, CliError
+from fnrunner.cli.error import FAILED, INTERRUPTED, USAGE, CliError
 from fnrunner.cli.iam import command as iam
 from fnrunner.cli.output import Output, clean
 
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
@@ -59,6 +58,12 @@ class InOrder(click.Group):
         return list(self.commands)
 
 
+def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        context.invoke(version, as_json=False)
+        context.exit()
+
+
 @click.group(
     "fnrunner",
     cls=InOrder,
@@ -66,6 +71,9 @@ class InOrder(click.Group):
     "3 the server cannot be reached; 4 the server refused; 75 a worker could not work for too long.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
 @click.option("--traceback", is_flag=True, help="Show where an error was raised.")
 @click.pass_obj

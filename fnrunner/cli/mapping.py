@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from fnrunner.cli import option
 from fnrunner.cli.client import ADMIN, MAPPINGS, Client, segment
-from fnrunner.cli.error import UsageFault
+from fnrunner.cli.error import ServerRefused, UsageFault
 from fnrunner.cli.event_source import home_of, source_of, start_of, target_of
 from fnrunner.cli.function import confirm
 from fnrunner.cli.mapping_page import page
@@ -164,7 +166,39 @@ def create(
     document |= parameters(given, lambda text: target_of(text, home))
     if "SelfManagedEventSource" in document:
         document.setdefault("SourceAccessConfigurations", [])
-    _answer(client.send("POST", MAPPINGS, document), as_json)
+    with _source_there(source):
+        made = client.send("POST", MAPPINGS, document)
+    _answer(made, as_json)
+
+
+@contextmanager
+def _source_there(source: str) -> Iterator[None]:
+    """A refusal for a queue or stream that does not exist says how to make it."""
+    try:
+        yield
+    except ServerRefused as error:
+        if how := maker_of(source, str(error)):
+            raise ServerRefused(str(error), how, code=error.code, http_status=error.http_status) from error
+        raise
+
+
+def maker_of(source: str, message: str) -> str:
+    """How the source that a refusal misses is made; empty where that is not what it is about.
+
+    >>> maker_of("queue:jobs", "The specified queue does not exist.")
+    '`fnrunner queue create jobs` makes it.'
+    """
+    if not re.search("queue does not exist|Stream not found|does not exist on the broker", message):
+        return ""
+    kind, _, rest = source.partition(":")
+    if ":mq:" in source:
+        return "`fnrunner queue create NAME` makes it."
+    if kind == "arn":
+        kind, rest = ("queue" if ":sqs:" in source else "stream"), re.split("[:/]", source)[-1]
+        if ":dynamodb:" in source:
+            rest = source.partition(":table/")[2].partition("/")[0]
+    command = "queue" if kind in ("queue", "mq") else "stream"
+    return f"`fnrunner {command} create {rest.rpartition('/')[2]}` makes it."
 
 
 @click.command("update")

@@ -148,3 +148,12 @@ def span(milliseconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     parts = ((hours, "h"), (minutes, "min"), (seconds, "s"))
     return " ".join(f"{value} {unit}" for value, unit in parts if value)
+
+
+def natural(name: str) -> list[tuple[str, int]]:
+    """For sorting: numbers by what they are worth.
+
+    >>> sorted(("python3.10", "python3.9"), key=natural)
+    ['python3.9', 'python3.10']
+    """
+    return [(text, int(number or 0)) for text, number in re.findall(r"([^0-9]+)([0-9]*)", name)]

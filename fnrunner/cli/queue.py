@@ -1,18 +1,18 @@
-"""`fnrunner queue`: create, fill, read, list and purge queues without an AMQP client."""
+"""`fnrunner queue`: create, fill, read, list, purge and remove queues without an AMQP client."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
-from fnrunner.cli import option
+from fnrunner.cli import option, removal
 from fnrunner.cli.client import ADMIN, Client, segment
-from fnrunner.cli.error import UsageFault
+from fnrunner.cli.error import ServerRefused, UsageFault
 from fnrunner.cli.function import confirm
+from fnrunner.cli.json_lines import JsonLines
 from fnrunner.cli.option import content, pairs, rows
 from fnrunner.cli.output import Output, clean
 
@@ -21,13 +21,14 @@ GROUP_HEADER = "message-group-id"
 
 
 def register(app: click.Group) -> None:
-    group = click.Group("queue", help="Create, fill, read, list and purge queues.", no_args_is_help=True)
+    group = click.Group("queue", help="Create, fill, read, list, purge and remove queues.", no_args_is_help=True)
     group.add_command(create)
     group.add_command(send)
     group.add_command(receive)
     group.add_command(list_queues)
     group.add_command(show)
     group.add_command(purge)
+    group.add_command(remove)
     app.add_command(group)
 
 
@@ -62,11 +63,38 @@ def create(
     attributes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if fifo:
         attributes["fifo"] = True
-    made = Client(endpoint_url).send("PUT", queue_path(name), attributes)
-    output = Output(as_json)
+    client, output = Client(endpoint_url), Output(as_json)
+    before = _attributes(client, name)
+    made = client.send("PUT", queue_path(name), attributes)
     if as_json:
         output.json(made)
     output.line(made["arn"])
+    changes = list(changed(before, made["attributes"])) if before else []
+    if changes:
+        output.note(f"The queue {name} was there, and has changed: {', '.join(changes)}")
+
+
+def _attributes(client: Client, name: str) -> dict[str, Any] | None:
+    """Those of a queue that is there; None: it is not, or may not be looked at."""
+    try:
+        return (client.find(queue_path(name)) or {}).get("attributes")
+    except ServerRefused:
+        return None
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """What is different, from what to what.
+
+    >>> list(changed({"fifo": False, "max_receive_count": None}, {"fifo": False, "max_receive_count": 3}))
+    ['max receive count from none to 3']
+    """
+    for key, value in after.items():
+        if before.get(key) != value:
+            yield f"{key.replace('_', ' ')} from {_text(before.get(key))} to {_text(value)}"
+
+
+def _text(value: object) -> object:
+    return "none" if value in (None, "") else value
 
 
 @click.command("send")
@@ -104,12 +132,17 @@ def send(
         raise UsageFault(f"--message-id: there are {len(bodies)} messages", "Send them one at a time.")
     headers = {**pairs(header, "--header"), **({GROUP_HEADER: group} if group else {})}
     own = {"message_id": message_id} if message_id else {}
-    found: Iterator[dict[str, Any]] = _lines(jsonl) if jsonl else ({**_body(part), **own} for part in bodies)
-    messages = ({**each, "headers": {**headers, **each.get("headers", {})}} for each in found)
     client, output, ids = Client(endpoint_url), Output(as_json), list[str]()
-    while batch := list(islice(messages, BATCH)):
-        # A batch is confirmed before the next is read: what was counted here is in the queue.
-        ids += client.send("POST", f"{queue_path(name)}/messages", {"messages": batch})["message_ids"]
+
+    def deliver(batch: list[dict[str, Any]]) -> None:
+        # confirmed before the next are sent: what was counted here is in the queue
+        messages = [{**each, "headers": {**headers, **each.get("headers", {})}} for each in batch]
+        ids.extend(client.send("POST", f"{queue_path(name)}/messages", {"messages": messages})["message_ids"])
+
+    if jsonl:
+        JsonLines(jsonl, "sent", _message).deliver(BATCH, deliver)
+    for start in range(0, len(bodies), BATCH):
+        deliver([{**_body(part), **own} for part in bodies[start : start + BATCH]])
     if as_json:
         output.json({"message_ids": ids})
     for item in ids:
@@ -201,6 +234,26 @@ def purge(name: str, yes: bool, as_json: bool, endpoint_url: str) -> None:
     output.line(f"{done['purged']} thrown away")
 
 
+@click.command("rm")
+@click.argument("name", metavar="NAME")
+@click.option("--yes", "-y", "yes", is_flag=True, help="Do not ask.")
+@option.as_json
+@option.endpoint
+def remove(name: str, yes: bool, as_json: bool, endpoint_url: str) -> None:
+    """Remove a queue that was created here, with what is in it. With --json: {"removed": NAME}.
+
+    Before it asks, it says what the queue holds, what reads it, and which queues send their dead letters there.
+    """
+    client, output = Client(endpoint_url), Output(as_json)
+    if not yes:
+        facts = removal.of_queue(client, client.get(queue_path(name)))
+        confirm(removal.question("queue", name, facts), yes)
+    client.call("DELETE", queue_path(name))
+    if as_json:
+        output.json({"removed": name})
+    output.line(f"Removed {name}.")
+
+
 def _dead(queue: dict[str, Any]) -> str | None:
     attributes = queue["attributes"]
     dead, most = attributes["dead_letter_queue"], attributes["max_receive_count"]
@@ -235,35 +288,16 @@ def _body(data: bytes) -> dict[str, str]:
 _FIELDS = {"data", "key", "group", "headers", "message_id"}
 
 
-def _lines(source: str) -> Iterator[dict[str, Any]]:
-    """The messages of a file with one a line, as the API takes them. Raises UsageFault."""
-    import sys
-
-    try:
-        file = sys.stdin if source == "-" else open(source, encoding="utf-8")  # noqa: SIM115  closed at the end
-    except OSError as error:
-        raise UsageFault(
-            f"--jsonl: {source} cannot be read: {error.strerror}", "Name a file, or - for stdin."
-        ) from error
-    with file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _line(line, number)
-
-
-def _line(text: str, number: int) -> dict[str, Any]:
-    """One line: ``data`` that is no text is sent as JSON; ``key`` and ``group`` both name the message group."""
-    sent = f"Lines of earlier batches of {BATCH} were sent."
-    try:
-        item = json.loads(text)
-    except ValueError as error:
-        raise UsageFault(f"--jsonl: line {number} is not JSON: {error}", sent) from error
-    if not isinstance(item, dict) or "data" not in item or set(item) - _FIELDS:
-        raise UsageFault(f'--jsonl: line {number} is not {{"data": …, "key"?, "headers"?, "message_id"?}}', sent)
+def _message(item: dict[str, Any]) -> dict[str, Any]:
+    """One line as the API takes it: ``data`` that is no text is sent as JSON; ``key`` and ``group`` both name the message
+    group. Raises ValueError.
+    """
+    if "data" not in item or set(item) - _FIELDS:
+        raise ValueError('is not {"data": …, "key"?, "headers"?, "message_id"?}')
     data, headers = item["data"], item.get("headers") or {}
     group = item.get("group", item.get("key"))
     if not isinstance(headers, dict) or not (group is None or isinstance(group, str)):
-        raise UsageFault(f"--jsonl: line {number}: headers takes an object, and key a text", sent)
+        raise ValueError("has no object as its headers, or no text as its key")
     message: dict[str, Any] = {"body": data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)}
     message["headers"] = {**headers, **({GROUP_HEADER: group} if group else {})}
     if item.get("message_id") is not None:

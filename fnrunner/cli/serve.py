@@ -104,17 +104,26 @@ def _following(paths: tuple[str, ...]) -> Beside | None:
 
 
 def _serve(role: str, settings: Settings, beside: Beside | None = None) -> None:
-    """Blocks until the process is told to stop. Raises CliError when it cannot start, with what to do about it."""
+    """Blocks until the process is told to stop. Raises CliError when it cannot start, with what to do about it, and
+    UsageFault for a part of an installation whose other parts it could not reach.
+    """
     from broker.errors import BrokerError
     from fnrunner import app
     from fnrunner.app.patience import STATUS, GaveUp
+    from fnrunner.app.secrecy import AuthForgotten
     from fnrunner.app.server import PortInUse
     from fnrunner.auth.master_key import MasterKeyError
     from fnrunner.catalogue.errors import CatalogueError
     from fnrunner.sandbox.sandbox import SandboxError
+    from fnrunner.settings import EMBEDDED
     from fnrunner.store.errors import StoreError
     from sources.errors import SourcesError
 
+    if role != "dev" and settings.broker_url == EMBEDDED:
+        raise UsageFault(
+            f"`fnrunner {role}` works with others, which cannot reach the embedded broker of this process",
+            "Set FNRUNNER_BROKER_URL (amqp://…) for all of them, or use `fnrunner dev`, which is everything in one process.",
+        )
     runs: dict[str, Callable[[Settings], None]] = {
         "dev": partial(app.run_dev, beside=beside),
         "api": app.run_api,
@@ -124,7 +133,7 @@ def _serve(role: str, settings: Settings, beside: Beside | None = None) -> None:
     try:
         runs[role](settings)
     except (
-        BrokerError, StoreError, SandboxError, CatalogueError, SourcesError, PortInUse, MasterKeyError
+        AuthForgotten, BrokerError, StoreError, SandboxError, CatalogueError, SourcesError, PortInUse, MasterKeyError
     ) as error:  # fmt: skip
         # The first sentence of these errors names the fault, the rest the remedy.
         fault, _, remedy = str(error).partition(". ")

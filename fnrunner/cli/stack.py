@@ -51,8 +51,8 @@ def list_stacks(as_json: bool, endpoint_url: str) -> None:
 def show(name: str, as_json: bool, endpoint_url: str) -> None:
     """Show what a stack has and what it answers.
 
-    With --json: {"name", "status", "revision", "updated_ms", "holder", "from", "resources": [{"kind", "name"}], "outputs"};
-    status is complete, deploying, cleaning or deleting, and holder who deploys it now.
+    With --json: {"name", "status", "revision", "updated_ms", "holder", "from", "resources": [{"kind", "name"}], "outputs",
+    "exports"}; status is complete, deploying, cleaning or deleting, and holder who deploys it now.
     """
     output = Output(as_json)
     record = _existing(_deployment(endpoint_url, output), name)
@@ -66,6 +66,8 @@ def show(name: str, as_json: bool, endpoint_url: str) -> None:
         output.line(f"{one.kind.replace('_', ' ')} {clean(one.name)}")
     for key, value in record.outputs.items():
         output.line(f"{key} = {clean(value)}")
+    for key, value in record.exports.items():
+        output.line(f"export {key} = {clean(value)}")
 
 
 @click.command("recover")
@@ -136,5 +138,5 @@ def _described(record: Record) -> dict[str, Any]:
     return {
         "name": record.name, "status": record.status.value, "revision": record.revision, "updated_ms": record.updated_ms,
         "holder": record.holder, "from": _origin(record), "resources": [one._asdict() for one in record.owned],
-        "outputs": dict(record.outputs),
+        "outputs": dict(record.outputs), "exports": dict(record.exports),
     }  # fmt: skip

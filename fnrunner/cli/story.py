@@ -168,7 +168,7 @@ def _next(attempts: list[Mapping[str, Any]]) -> int:
 def suggestions(story: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Commands and what they do, the most useful first."""
     name, event_id, state = story["function"], story["event_id"], story["state"]
-    logs = (f"fnrunner logs {name} --request-id {event_id}", "its whole log")
+    logs = _logs(story)
     if state == "held":
         return [
             (f"fnrunner dlq show {name} {event_id}", "the payload"),
@@ -181,6 +181,17 @@ def suggestions(story: Mapping[str, Any]) -> list[tuple[str, str]]:
     if state in ("in flight", "redriving"):
         return [(f"fnrunner why {event_id}", "look again"), (f"fnrunner logs {name} --follow", "watch the function")]
     return [logs, (f"fnrunner functions show {name}", "the function")]
+
+
+def _logs(story: Mapping[str, Any]) -> tuple[str, str]:
+    """Records of a source were given to invocations with ids of their own; what is redriven has the event's."""
+    name = story["function"]
+    if not story.get("batch") or story["attempts"]:
+        return f"fnrunner logs {name} --request-id {story['event_id']}", "its whole log"
+    records = (story.get("poison") or {}).get("records") or ()
+    if invoked := [one for record in records for one in record.get("request_ids") or ()]:
+        return f"fnrunner logs {name} --request-id {invoked[-1]}", "what it wrote when it was last invoked with this"
+    return f"fnrunner logs {name} --since 1d", "what it wrote: each batch is an invocation with an id of its own"
 
 
 def _about_mapping(story: Mapping[str, Any]) -> list[tuple[str, str]]:

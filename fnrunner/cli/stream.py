@@ -1,32 +1,31 @@
-"""`fnrunner stream`: create, fill, list and rewind streams without an AMQP client."""
+"""`fnrunner stream`: create, fill, list, rewind and remove streams without an AMQP client."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import click
 
-from fnrunner.cli import option
+from fnrunner.cli import option, removal
 from fnrunner.cli.client import ADMIN, Client, segment
 from fnrunner.cli.error import CliError, UsageFault
 from fnrunner.cli.event_source import rewind_to
 from fnrunner.cli.function import confirm
+from fnrunner.cli.json_lines import JsonLines
 from fnrunner.cli.output import Output
 
 BATCH = 1000
 
 
 def register(app: click.Group) -> None:
-    group = click.Group("stream", help="Create, fill, list and rewind streams.", no_args_is_help=True)
+    group = click.Group("stream", help="Create, fill, list, rewind and remove streams.", no_args_is_help=True)
     group.add_command(create)
     group.add_command(put)
     group.add_command(list_streams)
     group.add_command(rewind)
+    group.add_command(remove)
     app.add_command(group)
     app.add_command(click.Group("streams", group.commands, help=group.help, no_args_is_help=True, hidden=True))
 
@@ -59,10 +58,15 @@ def put(name: str, data: str, key: str | None, jsonl: str, as_json: bool, endpoi
     if jsonl and key is not None:
         raise UsageFault("--key: with --jsonl each line has its own key", "Leave --key out.")
     client, output, by_partition = Client(endpoint_url), Output(as_json), Counter[str]()
-    records = iter([{"key": key, "data": data}]) if data else _lines(jsonl)
-    while batch := list(islice(records, BATCH)):
-        # A batch is confirmed before the next is sent: what was counted here is stored.
-        by_partition.update(client.send("POST", f"{stream_path(name)}/records", {"records": batch})["by_partition"])
+
+    def send(records: list[dict[str, Any]]) -> None:
+        # confirmed before the next are sent: what was counted here is stored
+        by_partition.update(client.send("POST", f"{stream_path(name)}/records", {"records": records})["by_partition"])
+
+    if data:
+        send([{"key": key, "data": data}])
+    else:
+        JsonLines(jsonl, "put", _record).deliver(BATCH, send)
     stored = by_partition.total()
     if as_json:
         output.json({"stored": stored, "by_partition": dict(by_partition)})
@@ -112,6 +116,25 @@ def rewind(name: str, to: str, yes: bool, as_json: bool, endpoint_url: str) -> N
         output.line(f"{one['uuid']} goes on from {to}")
 
 
+@click.command("rm")
+@click.argument("name", metavar="NAME")
+@click.option("--yes", "-y", "yes", is_flag=True, help="Do not ask.")
+@option.as_json
+@option.endpoint
+def remove(name: str, yes: bool, as_json: bool, endpoint_url: str) -> None:
+    """Remove a stream that was created here, with its records. With --json: {"removed": NAME}.
+
+    Before it asks, it says what the stream holds and what reads it.
+    """
+    client, output = Client(endpoint_url), Output(as_json)
+    if not yes:
+        confirm(removal.question("stream", name, removal.of_stream(client, name)), yes)
+    client.call("DELETE", stream_path(name))
+    if as_json:
+        output.json({"removed": name})
+    output.line(f"Removed {name}.")
+
+
 def _mappings_of(client: Client, name: str) -> list[str]:
     """The mapping, or those that read the stream. Raises CliError when there are none."""
     if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", name):
@@ -135,30 +158,7 @@ def stream_path(name: str) -> str:
     return f"{ADMIN}/streams/{segment(name)}"
 
 
-def _lines(source: str) -> Iterator[dict[str, object]]:
-    import sys
-
-    try:
-        file = sys.stdin if source == "-" else open(source, encoding="utf-8")  # noqa: SIM115  closed at the end
-    except OSError as error:
-        raise UsageFault(
-            f"--jsonl: {source} cannot be read: {error.strerror}", "Name a file, or - for stdin."
-        ) from error
-    with file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _record(line, number)
-
-
-def _record(line: str, number: int) -> dict[str, object]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise UsageFault(
-            f"--jsonl: line {number} is not JSON: {error}", "Lines of earlier batches of 1000 were put."
-        ) from error
-    if not isinstance(record, dict) or "data" not in record or set(record) - {"key", "data"}:
-        raise UsageFault(
-            f'--jsonl: line {number} is not {{"key": …, "data": …}}', "Lines of earlier batches of 1000 were put."
-        )
-    return record
+def _record(item: dict[str, Any]) -> dict[str, Any]:
+    if "data" not in item or set(item) - {"key", "data"}:
+        raise ValueError('is not {"key": …, "data": …}')
+    return item

@@ -80,16 +80,29 @@ def publish(
 def subscribe(name: str, function: str, policy: str, scope: str, as_json: bool, endpoint_url: str) -> None:
     """Let FUNCTION hear the topic NAME; again with another policy, that one holds.
 
-    With --json: {"id", "arn", "topic", "function", "qualifier", "filter_policy", "filter_scope"}.
+    A topic that is not there is made. With --json: {"id", "arn", "topic", "function", "qualifier", "filter_policy",
+    "filter_scope", "topic_made"}.
     """
     body: dict[str, Any] = {"function": function, "filter_scope": scope}
     if policy:
         body["filter_policy"] = json.loads(document(policy, "--filter-policy"))
-    made = Client(endpoint_url).send("PUT", f"{topic_path(name)}/subscriptions", body)
-    output = Output(as_json)
+    client, output = Client(endpoint_url), Output(as_json)
+    made = client.send("PUT", f"{topic_path(name)}/subscriptions", body)
     if as_json:
         output.json(made)
     output.line(made["id"])
+    if made["topic_made"]:
+        _note_made(client, output, name)
+
+
+def _note_made(client: Client, output: Output, name: str) -> None:
+    """A name that was mistyped is made as any other: say so, and which there is that looks like it."""
+    from difflib import get_close_matches
+
+    others = [topic["name"] for topic in client.get(f"{ADMIN}/topics")["topics"] if topic["name"] != name]
+    near = get_close_matches(name, others, 1)
+    asked = f" Did you mean {near[0]}? `fnrunner topic rm {name}` takes the new one away." if near else ""
+    output.note(f"There was no topic {name}: it was made.{asked}")
 
 
 @click.command("unsubscribe")
@@ -109,7 +122,7 @@ def unsubscribe(subscription: str, as_json: bool, endpoint_url: str) -> None:
 @option.as_json
 @option.endpoint
 def list_topics(as_json: bool, endpoint_url: str) -> None:
-    """List topics with who hears them. With --json: {"topics": [{"name", "arn", "subscriptions": [as `subscribe`]}]}."""
+    """List topics with who hears them. With --json: {"topics": [{"name", "arn", "subscriptions": [{"id", …}]}]}."""
     found = Client(endpoint_url).get(f"{ADMIN}/topics")
     output = Output(as_json)
     if as_json:

@@ -8,6 +8,7 @@ import click
 
 from fnrunner.cli import option
 from fnrunner.cli.client import ADMIN, Client, segment
+from fnrunner.cli.function import confirm
 from fnrunner.cli.option import rows
 from fnrunner.cli.output import Output
 
@@ -98,12 +99,15 @@ def show(name: str, as_json: bool, endpoint_url: str) -> None:
 
 @click.command("rm")
 @option.function_name
+@click.option("--yes", "-y", "yes", is_flag=True, help="Do not ask.")
 @option.as_json
 @option.endpoint
-def remove(name: str, as_json: bool, endpoint_url: str) -> None:
+def remove(name: str, yes: bool, as_json: bool, endpoint_url: str) -> None:
     """Take a function's URL away. A new one will have another name. With --json: {"removed": NAME}."""
-    Client(endpoint_url).call("DELETE", url_path(name))
-    output = Output(as_json)
+    client, output = Client(endpoint_url), Output(as_json)
+    client.get(url_path(name))
+    confirm(f"Take the URL of {name} away? A new one will have another name.", yes)
+    client.call("DELETE", url_path(name))
     if as_json:
         output.json({"removed": name})
     output.line(f"Removed the URL of {name}.")

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from fnrunner.cli import option
-from fnrunner.cli.client import Client, function_path, segment
-from fnrunner.cli.error import UsageFault
+from fnrunner.cli.client import Client, admin_path, function_path, segment
+from fnrunner.cli.error import ServerRefused, UsageFault
 from fnrunner.cli.output import Output, clean, size
 from fnrunner.model import limits
 from fnrunner.model.arn import FunctionRef, InvalidArn
@@ -24,20 +24,35 @@ def register(functions: click.Group) -> None:
 @click.command("publish")
 @option.function_name
 @click.option("--description", metavar="TEXT", help="What this version is. Left out: as the function's.")
+@click.option("--yes", "-y", "yes", is_flag=True, help="Do not ask where saved code is not deployed.")
 @option.as_json
 @option.endpoint
-def publish(name: str, description: str | None, as_json: bool, endpoint_url: str) -> None:
+def publish(name: str, description: str | None, yes: bool, as_json: bool, endpoint_url: str) -> None:
     """Publish what the function is now as a version that never changes.
 
     Nothing new is made when nothing has changed since the last one. With --json: PublishVersion's answer.
     """
     wanted = {} if description is None else {"Description": description}
-    made = Client(endpoint_url).send("POST", function_path(name, "versions"), wanted)
+    client = Client(endpoint_url)
+    if not yes and _runs_saved_code(client, name):
+        raise UsageFault(
+            f"{bare(name)} runs code that was saved for `fnrunner dev` and never deployed: a version would have the code "
+            "before that",
+            "Deploy it first with `fnrunner deploy PATH`, or publish what is deployed with --yes.",
+        )
+    made = client.send("POST", function_path(name, "versions"), wanted)
     output = Output(as_json)
     if as_json:
         output.json(made)
         return
     output.line(f"{clean(made['FunctionName'])} has version {made['Version']}.")
+
+
+def _runs_saved_code(client: Client, name: str) -> bool:
+    try:
+        return bool((client.find(admin_path(name, "saved")) or {}).get("saved"))
+    except ServerRefused:  # whoever may publish need not be allowed to ask
+        return False
 
 
 @click.command("versions")

@@ -20,6 +20,11 @@ NAMES = ("nodejs20.x", "nodejs22.x", "nodejs24.x")
 CLIENT = "node_runtime/index.mjs"
 MEGABYTES_OF_OLD_SPACE = 0.9
 """Of the function's memory, so much is for what lives long, as on Lambda; the rest is for everything else of Node."""
+_READ_AT_START = re.compile(
+    r"(NODE_|LD_|UV_|LC_|ICU_|OPENSSL_|SSL_|MALLOC_|GLIBC_|RES_|V8_)|(LANG|LANGUAGE|LOCALDOMAIN|LOCPATH|TZ|TZDIR|NO_COLOR|FORCE_COLOR)$"
+)
+"""Variables of Node, V8, libuv, OpenSSL, ICU, the dynamic linker and the C library that are read when a process starts."""
+
 _VERSION = re.compile(r"v(\d+)\.\d+\.\d+\s*")
 _ASKING_S = 10
 
@@ -80,6 +85,7 @@ class NodeRuntime:
     ) -> Launch:
         variables = dict(default_variables(layout))
         variables["NODE_PATH"] = node_path(_major(spec.runtime), layout, self._opt_root or layout.opt)
+        known = dict(variables)
         variables |= function_variables(spec, layout, log_stream)
         old_space_mb = int(spec.memory_mb * MEGABYTES_OF_OLD_SPACE)
         client = f"{layout.runtime_directory}/{CLIENT}"
@@ -89,7 +95,8 @@ class NodeRuntime:
         command = runtime_api_launch.command(
             spec, layout, control_fd=control_fd, opt_root=self._opt_root or layout.opt, argv=argv
         )
-        return Launch(command, MappingProxyType(variables), script=SCRIPT, programs=(interpreter,))
+        early = None if wrapper else early_variables(known, variables)
+        return Launch(command, MappingProxyType(variables), script=SCRIPT, programs=(interpreter,), early=early)
 
     def _installed(self, name: str) -> str | None:
         """The Node of exactly this major version."""
@@ -148,6 +155,18 @@ def node_path(major: str, layout: Layout, opt_root: str) -> str:
     runtime = layout.runtime_directory
     layers = f"{opt_root}/nodejs/node{major}/node_modules:{opt_root}/nodejs/node_modules"
     return f"{layers}:{runtime}/node_modules:{runtime}:{layout.task_root}"
+
+
+def early_variables(known: Mapping[str, str], variables: Mapping[str, str]) -> Mapping[str, str] | None:
+    """``known`` of all functions, where Node may be started with it and take the others later; otherwise None.
+
+    >>> early_variables({"TZ": ":UTC"}, {"TZ": ":UTC", "NODE_ENV": "production", "TABLE": "orders"})
+    {'TZ': ':UTC'}
+    >>> early_variables({"TZ": ":UTC"}, {"TZ": ":UTC", "NODE_OPTIONS": "--enable-source-maps"})
+    >>> early_variables({"TZ": ":UTC"}, {"TZ": "Europe/Vienna"})
+    """
+    read_at_start = {name for name in variables.keys() | known.keys() if _READ_AT_START.match(name)} - {"NODE_ENV"}
+    return known if all(known.get(name) == variables.get(name) for name in read_at_start) else None
 
 
 def _major(name: str) -> str:

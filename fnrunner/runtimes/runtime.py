@@ -54,6 +54,8 @@ class Launch:
     """Whether the script, once it has initialised, can be copied into further environments."""
     restores: bool = False
     """Whether each environment is to be such a copy, the first one too."""
+    early: Mapping[str, str] | None = field(default=None, repr=False)
+    """The variables with which its programs may be started before the others are known; None: they must know them all."""
 
 
 def found_of(names: Iterable[str], find: Callable[[str], str | None]) -> dict[str, str]:

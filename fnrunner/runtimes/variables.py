@@ -13,6 +13,7 @@ from fnrunner.model.invocation import EnvironmentSpec
 from fnrunner.runtimes.runtime import Layout
 
 WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
+_ENDPOINTS = tuple(f"AWS_ENDPOINT_URL_{service}" for service in ("IAM", "LAMBDA", "STS"))
 USUAL_OPT = "/opt"
 USUAL_TMP = "/tmp"  # noqa: S108 - its name inside an environment
 
@@ -51,6 +52,19 @@ def default_variables(layout: Layout) -> dict[str, str]:
         "PWD": layout.task_root,
         "SHLVL": "0",
     } | private_tmp
+
+
+def endpoint_variables(api_url: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Where AWS's SDKs find the API that the platform's credentials are good for; ``given`` are the user's, which win.
+
+    >>> sorted(endpoint_variables("http://127.0.0.1:9000", {}))
+    ['AWS_ENDPOINT_URL_IAM', 'AWS_ENDPOINT_URL_LAMBDA', 'AWS_ENDPOINT_URL_STS']
+    >>> endpoint_variables("http://127.0.0.1:9000", {"AWS_ENDPOINT_URL": "http://other"}), endpoint_variables("", {})
+    ({}, {})
+    """
+    if not api_url or "AWS_ENDPOINT_URL" in given:
+        return {}
+    return {name: api_url for name in _ENDPOINTS if name not in given}
 
 
 def wrapper_of(spec: EnvironmentSpec, layout: Layout) -> str:

@@ -27,6 +27,17 @@ permits:
     into. The other ways: a fork by the function into a user namespace of its own would put mounting and all that comes with
     it in reach of every import; one pid namespace for all copies would let them see and kill one another.
 
+    Node.js cannot be forked. One of each kind that was wanted lately is started beforehand in an environment of its own, with
+    the Runtime API around it, and waits until it is known for which function (:mod:`~fnrunner.sandbox.early`)::
+
+        worker ─► spawner ─► init, pid 1 ─► Runtime API ─► node: its modules loaded, waits in a pipe
+                               │              └ waits for the plan: hands on variables and directory
+                               └ when the plan comes: shows code, layers and directories, which appear below
+
+    It was started with the arguments, the limits and the filter that it would be started with for the function; where
+    variables matter to a start, as NODE_OPTIONS or TZ do, the function's Node is started for it. Only the time since its start
+    is longer (``process.uptime``), and /proc/self/environ has the variables that all have in common.
+
 ``process``
     A launcher is started, puts itself into what the host permits, and becomes the runtime. As root it has a mount namespace
     too: private ``/tmp``, read-only ``/var/task`` and ``/var/runtime``. The host's other files can be seen.

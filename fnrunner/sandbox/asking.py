@@ -9,12 +9,13 @@ import marshal
 import os
 import signal
 import socket
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fnrunner.sandbox.conversation import DROP, KEEP, LEARN, MAKE, MOST_BYTES, START
+from fnrunner.sandbox import host_memory
+from fnrunner.sandbox.ahead import PLAIN, WAITING_S, Ahead, Waiter
+from fnrunner.sandbox.conversation import DROP, EARLY, KEEP, LEARN, MAKE, MOST_BYTES, START
 from fnrunner.sandbox.home import Home, MakeHome
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,8 @@ PATIENCE_S = 30.0
 PREPARE_S = 0.01
 """Whoever has been started now goes first."""
 
-WAITING_S = 600.0
-"""After so long what those who wait know of the host, such as its name servers, may have become wrong."""
+EARLY_S = 0.05
+"""To begin a runtime takes as much of the processor as to start one: it must not meet the function that has just begun."""
 
 
 class SpawnFailed(Exception):
@@ -60,9 +61,10 @@ class Asking:
 
     def __init__(self, channel: socket.socket, make_home: MakeHome, *, ahead: int) -> None:
         """``ahead``: how many wait before anybody asks, once ``prepare`` was called."""
-        self._channel, self._make_home, self._most_ahead = channel, make_home, ahead
+        self._channel, self._make_home = channel, make_home
         self._number = 0
-        self._ahead: deque[tuple[int, Home, float]] = deque()
+        self._ahead = Ahead(ahead)
+        self._look: asyncio.TimerHandle | None = None
         self._asked: dict[int, tuple[asyncio.Future[Spawned], Home, int]] = {}
         self._preparing: asyncio.Task[None] | None = None
         self._removals: set[asyncio.Future[None]] = set()
@@ -72,15 +74,28 @@ class Asking:
         self._channel.setblocking(False)
         asyncio.get_running_loop().add_reader(self._channel, self._heard)
 
-    async def start(self, descriptors: Sequence[int], limit: Callable[[Home], None], *, keeper_fd: int = -1) -> Spawned:
+    async def start(
+        self,
+        descriptors: Sequence[int],
+        limit: Callable[[Home], None],
+        *,
+        keeper_fd: int = -1,
+        early: bytes = PLAIN,
+    ) -> Spawned:
         """A process that reads its plan from the first descriptor, in a home that ``limit`` was called with.
+
+        ``early`` is a plan too, as ``marshal`` writes it: what is the same for all of its kind. One that has begun with that
+        takes its place if there is one, and from now on there will be.
 
         Raises: SpawnFailed, OSError.
         """
+        loop = asyncio.get_running_loop()
+        if early:
+            self._ahead.want(early, loop.time())
         try:
-            while self._ahead and not self.lost:
-                number, home, since = self._ahead.popleft()
-                if asyncio.get_running_loop().time() - since > WAITING_S:
+            while not self.lost and (waiter := self._ahead.take(early)) is not None:
+                number, home = waiter.number, waiter.home
+                if loop.time() - waiter.since > WAITING_S:
                     await self._surely(self._drop(number, home))
                     continue
                 try:
@@ -118,9 +133,8 @@ class Asking:
 
     async def forget(self) -> None:
         """Those who wait are not good enough any more."""
-        ahead, self._ahead = self._ahead, deque()
-        for number, home, _ in ahead:
-            await self._drop(number, home)
+        for waiter in list(self._ahead.all(PLAIN)):
+            await self._drop(waiter.number, waiter.home)
 
     async def close(self) -> None:
         """Hang up. Those who waited end, and what they had is removed. Idempotent."""
@@ -129,9 +143,10 @@ class Asking:
             self._preparing.cancel()
             await asyncio.wait([self._preparing])
         self._channel.close()
-        ahead, self._ahead = self._ahead, deque()
-        for _, home, _ in ahead:
-            await self._surely(home.remove())
+        if self._look is not None:
+            self._look.cancel()
+        for waiter in list(self._ahead.all()):
+            await self._surely(waiter.home.remove())
         # who was given up, and is being removed
         while self._removals:
             await asyncio.wait(self._removals)
@@ -144,15 +159,27 @@ class Asking:
     async def _prepare(self) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(PREPARE_S)
-        while len(self._ahead) < self._most_ahead and not self.lost:
+        for waiter in self._ahead.superfluous(loop.time()):
+            await self._surely(self._drop(waiter.number, waiter.home))
+        while not self.lost and (kind := self._ahead.missing()) is not None:
+            if kind:
+                await asyncio.sleep(EARLY_S)
+                # meanwhile others may have been taken
+                kind = self._ahead.missing()
+            if kind is None or (kind and host_memory.is_scarce()):
+                break
             try:
-                number, home = await self._make()
+                number, home = await self._make(kind)
             except (OSError, SpawnFailed) as error:
                 log.warning("no process can be made beforehand: %s", error)
                 return
-            self._ahead.append((number, home, loop.time()))
+            self._ahead.add(kind, Waiter(number, home, loop.time()))
+        if self._look is not None:
+            self._look.cancel()
+        if not self.lost and (after_s := self._ahead.next_look_s(loop.time())) is not None:
+            self._look = loop.call_later(after_s + 1, self.prepare)
 
-    async def _make(self) -> tuple[int, Home]:
+    async def _make(self, early: bytes = PLAIN) -> tuple[int, Home]:
         """Somebody who waits. Raises SpawnFailed, OSError."""
         made = asyncio.ensure_future(asyncio.to_thread(self._make_home))
         try:
@@ -163,7 +190,7 @@ class Asking:
         try:
             self._number += 1
             number = self._number
-            while not self._told(lambda: self._tell_made(number, home)):  # noqa: ASYNC110 - it takes one after the other
+            while not self._told(lambda: self._tell_made(number, home, early)):  # noqa: ASYNC110 - it takes one after the other
                 await asyncio.sleep(BUSY_S)
         except BaseException:
             await self._surely(home.remove())
@@ -235,12 +262,15 @@ class Asking:
             raise SpawnFailed("the process that starts functions ended") from error
         return True
 
-    def _tell_made(self, number: int, home: Home) -> None:
+    def _tell_made(self, number: int, home: Home, early: bytes = PLAIN) -> None:
         with home.entrances() as entrances:
-            self._tell(MAKE, number, home.temporary, entrances)
+            if early:
+                self._tell(EARLY, number, (home.temporary, early), entrances)
+            else:
+                self._tell(MAKE, number, home.temporary, entrances)
 
     def _tell(
-        self, kind: int, number: int, argument: str | tuple[str, str] | None, descriptors: Sequence[int] = ()
+        self, kind: int, number: int, argument: str | tuple[str, str | bytes] | None, descriptors: Sequence[int] = ()
     ) -> None:
         socket.send_fds(self._channel, [marshal.dumps((kind, number, argument))], list(descriptors))
 

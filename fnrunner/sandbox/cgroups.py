@@ -1,9 +1,10 @@
 """Control groups, version 1 and version 2: one for each environment, with limits of memory and processes and a CPU share.
 
 Source: the kernel's cgroup-v1/memory.rst, cgroup-v1/pids.rst, scheduler/sched-design-CFS.rst, scheduler/sched-bwc.rst and
-cgroup-v2.rst. A process's groups are made below the worker's own, so that limits on the worker hold for its functions. In
-version 2 a group with processes cannot pass controllers on: then the worker's parent group is used, or, in a container
-whose root it is, its processes move into a leaf of their own.
+cgroup-v2.rst; systemd's CGROUP_DELEGATION. A process's groups are made below the worker's own, so that limits on the worker
+hold for its functions. In version 2 a group with processes cannot pass controllers on: where it is the worker's to arrange, a
+service with ``Delegate=yes`` or the root of a container, its processes move into a leaf of their own; elsewhere the worker's
+parent group is used.
 
 ::
 
@@ -37,6 +38,8 @@ _RETRY_S = 0.002
 _RETRY_MOST_S = 0.05
 _PATIENCE_S = 5.0
 _NEEDED = ("memory", "pids")
+_DELEGATED = ("user.delegate", "trusted.delegate")
+_ATTEMPTS = 3
 FUNCTIONS_WEIGHT = 2
 """All functions of a worker together weigh on each core as much as so many processes: never more than twice what the worker
 itself weighs there. Less would starve them on a host that has other work.
@@ -69,15 +72,19 @@ class Hierarchy:
 
     def make(self, name: str, *, within: str) -> Cgroup:
         """A group in the group ``within`` of all environments of this worker, not limited yet. Raises OSError."""
-        for parent in self.parents:
-            self._make_common(parent / within)
         group = Cgroup(self.version, tuple(parent / within / name for parent in self.parents))
-        try:
-            for directory in group.directories:
-                directory.mkdir()
-        except OSError:
-            group.remove_now()
-            raise
+        for attempt in range(_ATTEMPTS):
+            try:
+                for directory in group.directories:
+                    self._make_common(directory.parent)
+                    directory.mkdir()
+            except OSError as error:
+                group.remove_now()
+                # the last of the others has just taken away what is around them all
+                if not isinstance(error, FileNotFoundError) or attempt + 1 == _ATTEMPTS:
+                    raise
+            else:
+                break
         return group
 
     def limit(self, group: Cgroup, *, memory_mb: int, processes: int) -> None:
@@ -91,7 +98,9 @@ class Hierarchy:
         try:
             directory.mkdir()
         except FileExistsError:
-            return
+            # somebody else in this process may have got no further yet
+            if self.version == 1 or _has_controllers(directory):
+                return
         if self.version == 2:
             (directory / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _NEEDED))
         if not self.cpu or (self.version == 1 and directory.parent != self.parents[-1]):
@@ -285,15 +294,32 @@ def discover(mount: Path = MOUNT, membership: Path = Path("/proc/self/cgroup")) 
         return None
     if set(_NEEDED) <= paths.keys():
         return _version_1(mount, paths)
-    if "" in paths:
-        own = _below(mount, paths[""])
-        if _passes_on(own):
-            return _version_2(own, mount)
-        if own != mount and _has_controllers(own.parent):
-            return _version_2(own.parent, mount)
-        if own == mount and _make_room(own):
-            return _version_2(own, mount)
+    if "" in paths and (parent := passing_on(mount, _below(mount, paths[""]))) is not None:
+        return _version_2(parent, mount)
     return None
+
+
+def passing_on(mount: Path, own: Path) -> Path | None:
+    """Of version 2, the group near this process's ``own`` that passes controllers on to those within it; None: there is none.
+
+    The processes of ``own`` may be in a leaf of it afterwards.
+    """
+    if _passes_on(own) or ((own == mount or _is_delegated(own)) and _make_room(own)):
+        return own
+    if own != mount and (_has_controllers(own.parent) or (_is_delegated(own.parent) and _passes_on(own.parent))):
+        return own.parent
+    return None
+
+
+def _is_delegated(group: Path) -> bool:
+    """Whether who manages groups here, such as systemd, has left this one to this process."""
+    for name in _DELEGATED:
+        with contextlib.suppress(OSError):
+            return os.getxattr(group, name) == b"1"
+    # an older systemd says so only by whose it is
+    with contextlib.suppress(OSError):
+        return group.stat().st_uid == os.geteuid() != group.parent.stat().st_uid
+    return False
 
 
 def _version_1(mount: Path, paths: dict[str, str]) -> Hierarchy | None:
@@ -345,7 +371,7 @@ def _passes_on(group: Path) -> bool:
 
 
 def _make_room(group: Path) -> bool:
-    """Move the processes of a container's root group into a leaf, so that the root may pass controllers on."""
+    """Move the processes of a group into a leaf, so that it may pass controllers on."""
     with contextlib.suppress(OSError):
         leaf = group / WORKER_LEAF
         leaf.mkdir(exist_ok=True)

@@ -155,6 +155,7 @@ class Connection:
                 copies=launch.copies,
                 restores=launch.restores,
                 key=spec.key,
+                early=launch.early,
                 image=spec.image,
             )
         )

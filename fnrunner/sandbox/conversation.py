@@ -3,7 +3,7 @@
 Each message is ``(kind, number, argument)`` with descriptors, see :mod:`~fnrunner.sandbox.spawner`.
 """
 
-MAKE, START, KEEP, DROP, LEARN = range(5)
+MAKE, START, KEEP, DROP, LEARN, EARLY = range(6)
 MOST_BYTES, MOST_DESCRIPTORS = 16384, 16
 
 FAILED = 125

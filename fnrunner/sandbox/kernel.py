@@ -19,9 +19,12 @@ SHARED = {"pid": CLONE_NEWPID, "mnt": CLONE_NEWNS, "ipc": CLONE_NEWIPC, "uts": C
 
 NAMESPACES = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS
 CAP_SYS_CHROOT, CAP_SYS_ADMIN = 1 << 18, 1 << 21
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 8, 4096, 16384, 1 << 19
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC = 1, 2, 4, 8, 4096, 16384
+MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH = 2
-AT_FDCWD, AT_RECURSIVE = -100, 0x8000
+AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
+OPEN_TREE, MOVE_MOUNT = 428, 429
+OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 CAPABILITY_VERSION_3 = 0x20080522
 CALLS = {"x86_64": (56, 442, 155), "aarch64": (220, 442, 41)}
@@ -48,10 +51,24 @@ def bind(source: int | str, target: str, attributes: int) -> None:
     restrict(target, attributes, AT_RECURSIVE)
 
 
-def restrict(target: str, attributes: int, flags: int = 0) -> None:
+def bind_finished(source: int, target: str, attributes: int) -> None:
+    """The same, with its attributes from the first moment: other mount namespaces get it as it is when it appears."""
+    flags = OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE | os.O_CLOEXEC
+    tree = libc.syscall(OPEN_TREE, source, b"", flags)
+    check(tree, "open_tree")
+    try:
+        restrict("", attributes, AT_EMPTY_PATH | AT_RECURSIVE, tree)
+        moved = libc.syscall(MOVE_MOUNT, tree, b"", AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH)
+        check(moved, f"mount on {target}")
+    finally:
+        os.close(tree)
+
+
+def restrict(target: str, attributes: int, flags: int = 0, directory: int = AT_FDCWD) -> None:
     wanted = struct.pack("QQQQ", attributes, 0, 0, 0)
     check(
-        libc.syscall(MOUNT_SETATTR, AT_FDCWD, target.encode(), flags, wanted, len(wanted)), f"mount_setattr of {target}"
+        libc.syscall(MOUNT_SETATTR, directory, target.encode(), flags, wanted, len(wanted)),
+        f"mount_setattr of {target}",
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import marshal
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -179,6 +180,9 @@ class NamespaceSandbox(ProcessSandbox):
     def warm(self, runtime_directory: str, script: str) -> None:
         self._spawning.warm((f"{runtime_directory}/{script}", f"{INSIDE.runtime_directory}/{script}"))
 
+    def forget(self, function: str, version: str | None, key: str) -> None:
+        self._snapshots.forget(function, version, key)
+
     async def wind_down(self) -> None:
         await self._snapshots.close()
         await self._spawning.wind_down()
@@ -192,6 +196,7 @@ class NamespaceSandbox(ProcessSandbox):
 
     async def _start(self, command: Command, keeper_fd: int = -1) -> IsolatedProcess:
         """Raises: SpawnFailed, OSError."""
+        early = self._early_plan(command) if keeper_fd < 0 else b""
         with memory_file(self._isolated_plan(command, copies=keeper_fd >= 0)) as plan:
             spawned = await self._spawning.spawn(
                 self._interpreter(command),
@@ -199,6 +204,7 @@ class NamespaceSandbox(ProcessSandbox):
                 limit=partial(self._limit, command),
                 script=_script(command),
                 keeper_fd=keeper_fd,
+                early=early,
             )
         return await self._process(spawned, command, copied=keeper_fd >= 0, first=keeper_fd < 0)
 
@@ -260,6 +266,7 @@ class NamespaceSandbox(ProcessSandbox):
     def _isolated_plan(self, command: Command, *, copies: bool = False) -> dict[str, Any]:
         return {
             "shown": [*_layers(command), *_programs(command), *_own(command)],
+            "late": [*_layers(command), *_own(command, runtime=False)],
             "inherited": command.inherited_fds,
             "limits": resource_limits(command.limits, bounded_by_cgroup=self._cgroups is not None),
             "nice": self._nice,
@@ -271,6 +278,24 @@ class NamespaceSandbox(ProcessSandbox):
             "script": command.script,
             "variables": dict(command.variables),
         }
+
+    def _early_plan(self, command: Command) -> bytes:
+        """What is known of its kind before it is known which function it is; empty where it must know all."""
+        if command.early is None or not command.script:
+            return b""
+        argv = list(command.argv)
+        argv[command.script + 1] = "-1"  # its descriptor is another one each time
+        plan = {
+            "shown": [*_programs(command), (command.runtime_directory, command.layout.runtime_directory, CODE)],
+            "limits": resource_limits(command.limits, bounded_by_cgroup=self._cgroups is not None),
+            "nice": self._nice,
+            "directory": "/",
+            "filter": self._filter or b"",
+            "argv": argv,
+            "script": command.script,
+            "variables": dict(command.early),
+        }
+        return marshal.dumps(plan)
 
 
 def _unavailable(error: Exception) -> SandboxUnavailable:
@@ -343,10 +368,11 @@ def _layers(command: Command) -> Iterator[tuple[str, str, int]]:
         yield f"{command.layers_directory}/{name}", f"{command.layout.opt}/{name}", CODE
 
 
-def _own(command: Command) -> Iterator[tuple[str, str, int]]:
+def _own(command: Command, *, runtime: bool = True) -> Iterator[tuple[str, str, int]]:
     """The function's directories, those that contain others first."""
     yield command.code_directory, command.layout.task_root, CODE
-    yield command.runtime_directory, command.layout.runtime_directory, CODE
+    if runtime:
+        yield command.runtime_directory, command.layout.runtime_directory, CODE
     for path in sorted(command.directories, key=len):
         if os.path.isdir(path):
             yield path, path, WRITABLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import parse_qs, unquote
 
-from fnrunner.sandbox.destination import Endpoint, NetworkWish
+from fnrunner.sandbox.destination import EVERYWHERE, Endpoint, NetworkWish
 from fnrunner.settings import Settings
 
 
@@ -17,15 +17,29 @@ def network_wish(settings: Settings, *, api_here: bool = False) -> NetworkWish:
     >>> wish.services, wish.allow
     (('one', 'two'), (Endpoint(host='127.0.0.1', port=9000),))
     """
-    # a port that is only found when it listens cannot be called, nor an address of IPv6 alone
-    reachable = api_here and settings.port and (settings.host == "::" or ":" not in settings.host)
-    api = [Endpoint(settings.host, settings.port)] if reachable else []
+    api = [Endpoint(settings.host, settings.port)] if api_here and _callable(settings) else []
     return NetworkWish(
         mode=settings.network,
         allow=(*api, *(Endpoint(host, port) for host, port in settings.network_allow)),
         deny=settings.network_deny,
         services=tuple(dict.fromkeys((*hosts_of(settings.broker_url), *hosts_of(settings.store)))),
     )
+
+
+def api_url(settings: Settings) -> str:
+    """Where functions reach the API of their own host; empty where they cannot.
+
+    >>> api_url(Settings.read({"FNRUNNER_PORT": "80"})), api_url(Settings.read({"FNRUNNER_NETWORK": "none"}))
+    ('http://127.0.0.1:80', '')
+    """
+    if not _callable(settings) or settings.network == "none":
+        return ""
+    return f"http://{'127.0.0.1' if settings.host in EVERYWHERE else settings.host}:{settings.port}"
+
+
+def _callable(settings: Settings) -> bool:
+    # a port that is only found when it listens cannot be called, nor an address of IPv6 alone
+    return bool(settings.port) and (settings.host == "::" or ":" not in settings.host)
 
 
 def hosts_of(url: str) -> Iterator[str]:

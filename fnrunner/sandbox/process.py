@@ -183,6 +183,9 @@ class ProcessSandbox:
     def warm(self, runtime_directory: str, script: str) -> None:
         """Python functions will be started soon, by this script: whatever can be done beforehand may be done now."""
 
+    def forget(self, function: str, version: str | None, key: str) -> None:
+        """Of this version, or of all of them, only what has this key will be started: what is kept for others may go."""
+
     async def wind_down(self) -> None:
         """``close`` in an event loop in which functions were started."""
         self.close()

@@ -64,7 +64,7 @@ def build_root(root: str, links: Any, shown: Any) -> None:
     add_proc(root)
 
 
-def show(root: str, shown: Any) -> None:
+def show(root: str, shown: Any, add: Any = bind) -> None:
     """Mount parts of the host: where each is, where it is seen, and what may not be done with it."""
     # opened now: some of it may lie below what another one covers
     opened = []
@@ -75,7 +75,7 @@ def show(root: str, shown: Any) -> None:
             continue  # a package of the host was removed, or a bucket's directory
     for descriptor, target, attributes in opened:
         prepare(descriptor, f"{root}{target}")
-        bind(descriptor, f"{root}{target}", attributes)
+        add(descriptor, f"{root}{target}", attributes)
         os.close(descriptor)
 
 

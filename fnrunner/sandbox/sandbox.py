@@ -43,7 +43,8 @@ class Command:
 
     Where ``script`` is not 0, ``argv[script]`` is a Python program in the runtime's directory, and a sandbox may run it in an
     interpreter that has been loaded already; with ``copies`` it may keep one that has initialised, and fork others from it:
-    those with the same ``key``, and with ``restores`` the first one too. ``image`` is what it runs in, where it is one.
+    those with the same ``key``, and with ``restores`` the first one too. ``early`` are variables with which the script may
+    begin before the others are known. ``image`` is what it runs in, where it is one.
     """
 
     environment_id: str
@@ -62,6 +63,7 @@ class Command:
     copies: bool = False
     restores: bool = False
     key: str = ""
+    early: Mapping[str, str] | None = field(default=None, repr=False)
     image: Image | None = None
 
 

@@ -1,6 +1,7 @@
 """A function's process that has imported the function and waits: others are forked from it, each in namespaces of its own.
 
 Runs in the processes of the namespace sandbox, beside the function's code; standard library only, Python 3.9 and later.
+Between copies nothing of the function runs in it: a function with threads, processes or timers of its own is not kept so.
 What is here a function can change; so nothing of it is relied on, and all that this process may do beyond its copies is to
 join namespaces whose descriptors :mod:`~fnrunner.sandbox.keeper` hands to it.
 """
@@ -68,9 +69,11 @@ class Snapshot:
             return f"it has started threads while it was imported: {', '.join(names)}"
         if len(os.listdir("/proc/self/task")) > 1 and (not _has_blas() or sys.modules.keys() & set(THREADED)):
             return "a library that it imports has started threads"
-        with open(f"/proc/self/task/{os.getpid()}/children") as children:
-            if children.read().strip():
-                return "it has started processes while it was imported"
+        # also such as it has detached from itself: copies would not have them, and they would go on here
+        if any(number not in (1, os.getpid()) and _is_alive(number) for number in _processes()):
+            return "it has started processes while it was imported"
+        if _has_timers():
+            return "it has set a timer while it was imported"
         return self._note_files({0, 1, 2, self._channel.fileno(), *own}, cut)
 
     def _note_files(self, known: set[int], cut: bool) -> str:
@@ -210,6 +213,30 @@ class Snapshot:
             other.close()
             os.dup2(one.fileno(), descriptor, inheritable=False)
             one.close()
+
+
+def _processes() -> list[int]:
+    """Of this pid namespace."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
+def _has_timers() -> bool:
+    """A copy has none of them."""
+    if any(any(signal.getitimer(which)) for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)):
+        return True
+    try:
+        with open("/proc/self/timers") as timers:
+            return bool(timers.read().strip())
+    except OSError:
+        return False  # this kernel does not say
 
 
 def _is_connection(descriptor: int, mode: int) -> bool:

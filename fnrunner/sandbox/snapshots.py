@@ -17,23 +17,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import logging
 import marshal
 import os
 import socket
-import stat
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from fnrunner.runtimes.frames import BadFrame, Kind
+from fnrunner.sandbox import host_memory
 from fnrunner.sandbox.asking import Asking, Spawned, SpawnFailed
 from fnrunner.sandbox.control import Control
 from fnrunner.sandbox.home import Home, MakeHome
 from fnrunner.sandbox.isolated import IsolatedProcess
+from fnrunner.sandbox.left_behind import copy_files, left_behind
 from fnrunner.sandbox.output import BoundedLog, Output
 from fnrunner.sandbox.sandbox import Command
 
@@ -57,11 +58,6 @@ AGAIN_S = 600.0
 LOG_BYTES = 48 * 1024
 """It must fit into a pipe that nobody reads yet."""
 
-TEMPORARY_BYTES, TEMPORARY_FILES, DEEPEST = 32 * 1024 * 1024, 1000, 32
-COPY_BYTES = 1024 * 1024
-SCARCE = 0.1
-"""Of the host's memory: with less left, no more snapshots are taken."""
-
 OWN_VARIABLES = (
     "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
 )  # fmt: skip
@@ -70,6 +66,19 @@ OWN_VARIABLES = (
 FUNCTION_VARIABLES = (
     "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE",
 )  # fmt: skip
+
+
+class Of(NamedTuple):
+    """Whose a snapshot is, and how its environments are initialised."""
+
+    function: str
+    version: str
+    initialisation: str
+
+    @classmethod
+    def command(cls, command: Command) -> Of:
+        return cls(*(command.variables.get(name, "") for name in FUNCTION_VARIABLES))
+
 
 Start = Callable[[Command, int], Awaitable[IsolatedProcess]]
 """Starts a process that can be copied, with the descriptor for its keeper."""
@@ -83,6 +92,8 @@ class Snapshots:
         self._kept: OrderedDict[bytes, Snapshot] = OrderedDict()
         self._refused: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
         self._taking: dict[bytes, asyncio.Task[None]] = {}
+        self._wanted_for: dict[bytes, Command] = {}
+        """Of each that is being taken: the command, until nobody will want it any more."""
         self._one_at_a_time = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
         self._dropped: list[Snapshot] = []
@@ -111,16 +122,29 @@ class Snapshots:
         if not self._open:
             return
         if (kept is None or kept.age_s > AGE_S) and not self._is_refused(key) and key not in self._taking:
-            self._taking[key] = asyncio.create_task(self._take(key, command))
+            self._begin_taking(key, command, PAUSE_S)
 
     async def taken(self, command: Command) -> Snapshot | None:
         """One for this command, if it can be copied; taken now where there is none."""
         key = key_of(command)
         if self._open and key not in self._kept and not self._is_refused(key) and key not in self._taking:
-            self._taking[key] = asyncio.create_task(self._take(key, command, pause_s=0.0))
+            self._begin_taking(key, command, 0.0)
         if (taking := self._taking.get(key)) is not None:
             await asyncio.shield(taking)
         return self.find(command)
+
+    def forget(self, function: str, version: str | None, key: str) -> None:
+        """Drop those of this function's version, or of all its versions, that have another key; taken or being taken."""
+
+        def outdated(of: Of, its_key: str) -> bool:
+            return of.function == function and version in (None, of.version) and its_key != key
+
+        for snapshot in list(self._kept.values()):
+            if outdated(snapshot.of, snapshot.key):
+                self.drop(snapshot)
+        for name, command in list(self._wanted_for.items()):
+            if outdated(Of.command(command), command.key):
+                del self._wanted_for[name]
 
     def failed(self, snapshot: Snapshot) -> None:
         """A copy could not be made. That may be this process's fault: it is dropped when it happens again and again."""
@@ -160,13 +184,18 @@ class Snapshots:
         # who waits for the last copy has it now
         await asyncio.gather(*self._closing)
 
-    async def _take(self, key: bytes, command: Command, pause_s: float = PAUSE_S) -> None:
+    def _begin_taking(self, key: bytes, command: Command, pause_s: float) -> None:
+        self._wanted_for[key] = command
+        self._taking[key] = asyncio.create_task(self._take(key, command, pause_s))
+
+    async def _take(self, key: bytes, command: Command, pause_s: float) -> None:
+        wanted = False
         try:
             await asyncio.sleep(pause_s)
             # somebody waits for one without a pause
             async with self._one_at_a_time if pause_s else contextlib.nullcontext():
                 self._make_room()
-                if _memory_is_scarce():
+                if host_memory.is_scarce() or key not in self._wanted_for:
                     return
                 snapshot = await Snapshot.taken(self._start, self._make_home, command)
         except SpawnFailed as refusal:
@@ -179,6 +208,10 @@ class Snapshots:
             return
         finally:
             del self._taking[key]
+            wanted = self._wanted_for.pop(key, None) is not None
+        if not wanted:
+            self.drop(snapshot)
+            return
         for other, older in list(self._kept.items()):
             # of the same function, with other code or settings: nobody asks for it any more
             if other == key or older.of == snapshot.of:
@@ -208,7 +241,7 @@ class Snapshots:
         self._timer = None
         while self._kept and next(iter(self._kept.values())).idle_s > IDLE_S:
             self._drop_oldest()
-        if self._kept and _memory_is_scarce():
+        if self._kept and host_memory.is_scarce():
             self._drop_oldest()
         if self._kept:
             self._look_later()
@@ -222,10 +255,10 @@ class Snapshot:
     """One function's process that waits to be copied."""
 
     def __init__(
-        self, process: IsolatedProcess, channel: socket.socket, make_home: MakeHome, said: bytes, of: tuple[str, ...]
+        self, process: IsolatedProcess, channel: socket.socket, make_home: MakeHome, said: bytes, of: Of, key: str
     ) -> None:
-        """``of`` names the function, its version and how it is initialised."""
-        self.process, self.said, self.of = process, said, of
+        """``key`` is that of the command."""
+        self.process, self.said, self.of, self.key = process, said, of, key
         self.failures = 0
         self._make_plain_home = make_home
         self._asking = Asking(channel, self._furnished_home, ahead=AHEAD)
@@ -244,12 +277,12 @@ class Snapshot:
             process = await start(importing.command(command), keepers.fileno())
             keepers.close()
             importing.hand_over()
-            obstacle = await importing.outcome() or _left_behind(Path(process.home.temporary))
+            obstacle = await importing.outcome() or left_behind(Path(process.home.temporary))
             if obstacle:
                 raise SpawnFailed(obstacle)
             if process.home.group is not None:
                 process.home.group.limit(command.limits.memory_mb + FORKING_MB, command.limits.processes)
-            snapshot = cls(process, ours, make_home, importing.said(), _of(command))
+            snapshot = cls(process, ours, make_home, importing.said(), Of.command(command), command.key)
         except BaseException:
             ours.close()
             if process is not None:
@@ -354,10 +387,6 @@ class _Importing:
             self._outcome.set_result(obstacle)
 
 
-def _of(command: Command) -> tuple[str, ...]:
-    return tuple(command.variables.get(name, "") for name in FUNCTION_VARIABLES)
-
-
 def key_of(command: Command) -> bytes:
     """The same for commands whose environments differ in nothing but their identity."""
     variables = {name: value for name, value in command.variables.items() if name not in OWN_VARIABLES}
@@ -380,98 +409,6 @@ def _identity(path: str) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_dev, found.st_ino
-
-
-def copy_files(source: Path, target: Path) -> None:
-    """Files, directories and links, into an empty directory.
-
-    Whose files these are may change them meanwhile, to lead this process elsewhere: no link is followed, neither there nor
-    here, and no more is copied than a snapshot may have. Raises OSError.
-    """
-    with _directory(str(source)) as there, _directory(str(target)) as here:
-        _copy_directory(there, here, _Budget(), 0)
-
-
-class _Budget:
-    """What may still be copied. Raises OSError beyond that."""
-
-    def __init__(self) -> None:
-        self._bytes, self._files = TEMPORARY_BYTES, TEMPORARY_FILES
-
-    def take(self, size: int = 0) -> None:
-        self._bytes -= size
-        self._files -= not size
-        if self._bytes < 0 or self._files < 0:
-            raise OSError(errno.EFBIG, "the snapshot has left too much in its /tmp")
-
-
-def _copy_directory(there: int, here: int, budget: _Budget, depth: int) -> None:
-    if depth > DEEPEST:
-        raise OSError(errno.ELOOP, "the snapshot's /tmp is too deep")
-    for name in os.listdir(there):
-        budget.take()
-        with contextlib.suppress(FileNotFoundError):
-            kind = os.stat(name, dir_fd=there, follow_symlinks=False).st_mode
-            if stat.S_ISLNK(kind):
-                os.symlink(os.readlink(name, dir_fd=there), name, dir_fd=here)
-            elif stat.S_ISDIR(kind):
-                with _directory(name, there) as inner_there:
-                    os.mkdir(name, 0o700, dir_fd=here)
-                    with _directory(name, here) as inner_here:
-                        _copy_directory(inner_there, inner_here, budget, depth + 1)
-                        os.fchmod(inner_here, stat.S_IMODE(kind) & 0o777)
-            elif stat.S_ISREG(kind):
-                _copy_file(name, there, here, budget)
-
-
-def _copy_file(name: str, there: int, here: int, budget: _Budget) -> None:
-    reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=there)
-    try:
-        kind = os.fstat(reader).st_mode
-        if not stat.S_ISREG(kind):
-            return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        writer = os.open(name, flags, 0o600, dir_fd=here)
-        try:
-            while data := os.read(reader, COPY_BYTES):
-                budget.take(len(data))
-                while data:
-                    data = data[os.write(writer, data) :]
-            os.fchmod(writer, stat.S_IMODE(kind) & 0o777)
-        finally:
-            os.close(writer)
-    finally:
-        os.close(reader)
-
-
-@contextlib.contextmanager
-def _directory(name: str, within: int | None = None) -> Iterator[int]:
-    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _left_behind(temporary: Path) -> str:
-    """Whether more is in /tmp than can be copied in passing."""
-    size = count = 0
-    for _, names, files, descriptor in os.fwalk(temporary, follow_symlinks=False):
-        for name in files:
-            with contextlib.suppress(FileNotFoundError):
-                size += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_size
-        count += len(names) + len(files)
-        if size > TEMPORARY_BYTES or count > TEMPORARY_FILES:
-            return "its import leaves much in /tmp"
-    return ""
-
-
-def _memory_is_scarce() -> bool:
-    found = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        found[name] = int(value.split()[0])
-    return found.get("MemAvailable", found["MemTotal"]) < SCARCE * found["MemTotal"]
 
 
 def _named(command: Command) -> str:

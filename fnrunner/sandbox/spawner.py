@@ -22,6 +22,9 @@ Then each is ``(kind, number, argument)``:
 ``MAKE``
     Somebody who waits, under this number; ``argument`` is the directory that becomes /tmp, and with it come the opened files
     by which control groups are joined.
+``EARLY``
+    The same, and it begins all that is the same for a kind of runtime, see :mod:`~fnrunner.sandbox.early`; ``argument`` has
+    the directory and what is known.
 ``START``, ``KEEP``
     The one with this number begins. With it come the plan, the pipe for the status, for ``KEEP`` a socket of the
     :mod:`~fnrunner.sandbox.keeper`, the output, and what the function inherits. The answer is ``(number, error)``, with a
@@ -44,6 +47,7 @@ import sys
 # run alone, it finds what belongs to it, and nothing else is imported meanwhile
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from fnrunner.sandbox import early
 from fnrunner.sandbox.become import (
     compiled,
     execute,
@@ -52,7 +56,7 @@ from fnrunner.sandbox.become import (
     read_plan,
     take_descriptors,
 )
-from fnrunner.sandbox.conversation import DROP, FAILED, KEEP, LEARN, MAKE, MOST_BYTES, MOST_DESCRIPTORS, START
+from fnrunner.sandbox.conversation import DROP, EARLY, FAILED, KEEP, LEARN, MAKE, MOST_BYTES, MOST_DESCRIPTORS, START
 from fnrunner.sandbox.keeper import Keeper, tell
 from fnrunner.sandbox.kernel import (
     CLONE_NEWNS,
@@ -84,14 +88,18 @@ if TYPE_CHECKING:
 class Waiting:
     """An init process and its function, which wait for a plan."""
 
-    def __init__(self, pid: int, pidfd: int, init: socket.socket, function: socket.socket) -> None:
-        self.pid, self.pidfd, self.init, self.function = pid, pidfd, init, function
+    def __init__(self, pid: int, pidfd: int, init: socket.socket, function: socket.socket, *, begun: bool) -> None:
+        """``begun``: the function's process is that of a runtime that waits for its plan from the init process."""
+        self.pid, self.pidfd, self.init, self.function, self.begun = pid, pidfd, init, function, begun
 
     def start(self, kind: int, descriptors: list[int]) -> None:
         """Raises OSError: it has ended."""
         if select.select([self.pidfd], [], [], 0)[0]:
             raise OSError(errno.ESRCH, "a process that waited has ended")
         plan, status, *others = descriptors
+        if self.begun:
+            socket.send_fds(self.init, [b"s"], [status, plan, *others])
+            return
         of_init = [status, others.pop(0)] if kind == KEEP else [status]
         # the init process first: it is out of reach before the function is its own
         socket.send_fds(self.init, [b"s"], of_init)
@@ -133,6 +141,9 @@ class Spawner:
                 self.learn(argument)
             elif kind == MAKE:
                 self.waiting[number] = self.make(argument, descriptors)
+            elif kind == EARLY:
+                temporary, plan = argument
+                self.waiting[number] = self.make(temporary, descriptors, marshal.loads(plan))  # noqa: S302
             elif kind == DROP:
                 self.drop(number)
             else:
@@ -140,7 +151,7 @@ class Spawner:
         except OSError as error:
             if kind in (START, KEEP):
                 self.channel.send(marshal.dumps((number, self.faults.pop(number, str(error)))))
-            elif kind == MAKE:
+            elif kind in (MAKE, EARLY):
                 self.faults[number] = str(error)
             else:
                 os.write(2, f"sandbox: {error}\n".encode())
@@ -169,7 +180,7 @@ class Spawner:
         finally:
             each.close()
 
-    def make(self, temporary: str, entrances: list[int]) -> Waiting:
+    def make(self, temporary: str, entrances: list[int], known: Any = None) -> Waiting:
         """Raises OSError."""
         init, its_init = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         function, its_function = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -177,9 +188,9 @@ class Spawner:
             pid = clone(NAMESPACES | self.network.namespaces)
             if pid == 0:
                 inherited = [its_init.detach(), its_function.detach(), *entrances]
-                begin(inherited, self.base, temporary, self.scripts, self.network)
+                begin(inherited, self.base, temporary, self.scripts, self.network, known)
             admit(pid)
-            each = Waiting(pid, os.pidfd_open(pid), init, function)
+            each = Waiting(pid, os.pidfd_open(pid), init, function, begun=known is not None)
             init.send(b"g")
         except BaseException:
             # without the word, the process ends
@@ -199,9 +210,11 @@ def admit(pid: int) -> None:
     write(f"/proc/{pid}/gid_map", f"{GROUP} {os.getegid()} 1")
 
 
-def begin(inherited: list[int], base: Any, temporary: str, scripts: dict[str, Any], network: Network) -> NoReturn:
+def begin(
+    inherited: list[int], base: Any, temporary: str, scripts: dict[str, Any], network: Network, known: Any
+) -> NoReturn:
     """The life of the init process. Nothing of the spawner's stays open in it but where it writes errors, and asks for a
-    network. ``inherited`` are its socket, the function's, and the entrances."""
+    network. ``inherited`` are its socket, the function's, and the entrances; ``known`` is the plan of one that begins early."""
     try:
         check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
         network.ask()
@@ -211,40 +224,87 @@ def begin(inherited: list[int], base: Any, temporary: str, scripts: dict[str, An
             os._exit(FAILED)  # the spawner could not admit it, or is dead
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        try:
-            build_root(*base)
-            add_temporary(base[0], temporary)
-            network.wait()
-        except OSError as error:
-            explain(to_function, error)
-        to_snapshot, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # the function has the same user: it must not find anything of this process in /proc, nor what it has open
-        check(libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
-        pid = os.fork()
-        if pid == 0:
-            to_init.close()
-            to_snapshot.close()
-            wait(to_function, inner, entrances, base[0], scripts)
+        if known is None:
+            hold(to_init, to_function, entrances, base, temporary, scripts, network)
         to_function.close()
-        inner.close()
-        for entrance in entrances:
-            os.close(entrance)
-        _, descriptors, _, _ = socket.recv_fds(to_init, 1, 2)
-        to_init.close()
-        if len(descriptors) > 1:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            worker = socket.socket(fileno=descriptors[1])
-            Keeper(worker, pid, descriptors[0], to_snapshot, base[0], network).serve()
-        network.close()
-        if descriptors:
-            stay(pid, descriptors[0])
-        os._exit(0)  # not needed any more
+        hold_early(to_init, entrances, base, temporary, scripts, network, known)
     except ConnectionError:
         os._exit(0)  # not needed any more
     except BaseException as error:
         os.write(2, f"sandbox: {error}\n".encode())
     finally:
         os._exit(FAILED)
+
+
+def hold(
+    to_init: socket.socket,
+    to_function: socket.socket,
+    entrances: list[int],
+    base: Any,
+    temporary: str,
+    scripts: dict[str, Any],
+    network: Network,
+) -> NoReturn:
+    """Make a root and a process that waits in it for the plan."""
+    try:
+        build_root(*base)
+        add_temporary(base[0], temporary)
+        network.wait()
+    except OSError as error:
+        explain(to_function, error)
+    to_snapshot, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = fork_unseen()
+    if pid == 0:
+        to_init.close()
+        to_snapshot.close()
+        wait(to_function, inner, entrances, base[0], scripts)
+    to_function.close()
+    inner.close()
+    for entrance in entrances:
+        os.close(entrance)
+    _, descriptors, _, _ = socket.recv_fds(to_init, 1, 2)
+    to_init.close()
+    if len(descriptors) > 1:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        worker = socket.socket(fileno=descriptors[1])
+        Keeper(worker, pid, descriptors[0], to_snapshot, base[0], network).serve()
+    network.close()
+    if descriptors:
+        stay(pid, descriptors[0])
+    os._exit(0)  # not needed any more
+
+
+def hold_early(
+    to_init: socket.socket,
+    entrances: list[int],
+    base: Any,
+    temporary: str,
+    scripts: dict[str, Any],
+    network: Network,
+    known: dict[str, Any],
+) -> NoReturn:
+    """The same with a process that goes on as far as it can without the plan."""
+    build_root(*base)
+    add_temporary(base[0], temporary)
+    made = early.furnish(base[0], known)
+    network.wait()
+    to_program, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = fork_unseen()
+    if pid == 0:
+        to_init.close()
+        to_program.close()
+        early.begin(known, inner, entrances, base[0], scripts)
+    inner.close()
+    for entrance in entrances:
+        os.close(entrance)
+    network.close()
+    stay(pid, early.lead(to_init, to_program, base[0], made))
+
+
+def fork_unseen() -> int:
+    """The function has the same user: it must not find anything of this process in /proc, nor what it has open."""
+    check(libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+    return os.fork()
 
 
 def explain(channel: socket.socket, error: OSError) -> NoReturn:

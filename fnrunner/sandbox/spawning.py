@@ -59,16 +59,18 @@ class Spawning:
         limit: Callable[[Home], None],
         script: tuple[str, str] | tuple[()] = (),
         keeper_fd: int = -1,
+        early: bytes = b"",
     ) -> Spawned:
         """A process that reads its plan from the first descriptor, in a home that ``limit`` was called with. ``script`` may
-        be run without starting an interpreter: where it is on the host, and where the function sees it.
+        be run without starting an interpreter: where it is on the host, and where the function sees it. ``early`` is what
+        its kind may know beforehand, as for :meth:`~fnrunner.sandbox.asking.Asking.start`.
 
         Raises: SpawnFailed, OSError.
         """
         spawner = await self._spawner(interpreter)
         if script and spawner.learn(script):
             await spawner.asking.forget()
-        return await spawner.asking.start(descriptors, limit, keeper_fd=keeper_fd)
+        return await spawner.asking.start(descriptors, limit, keeper_fd=keeper_fd, early=early)
 
     def tried(self, interpreter: str, plan: Mapping[str, Any], home: Home) -> str:
         """What stands in the way of a process with this plan; nothing where it ends well, and then its spawner is kept.

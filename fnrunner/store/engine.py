@@ -16,14 +16,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, Table, delete
+from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.dialects import sqlite
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from fnrunner.store import migration, sealing
 from fnrunner.store.attempt import Attempt
 from fnrunner.store.connection import Lane, make_private_file, open_engine, parse_url
-from fnrunner.store.errors import StoreClosed, StoreError
+from fnrunner.store.errors import StoreClosed, StoreError, StoreUnavailable
 from fnrunner.store.schema import write_mark
 from fnrunner.store.sealing import Sealer
 
@@ -62,7 +62,8 @@ class Store:
     async def start(self) -> None:
         """Open, and make or migrate the schema. A second start is harmless.
 
-        Raises StoreUnavailable, StoreFull, StoreTooNew, StoreCorrupt.
+        Raises StoreUnavailable, of a server that cannot be reached at once: who waits for it says so. StoreFull, StoreTooNew,
+        StoreCorrupt.
         """
         if self._writer is not None:
             return
@@ -71,11 +72,26 @@ class Store:
         self._writer = Lane(self._url, "write", threads=1, echo=self._echo)
         self._reader = Lane(self._url, "read", threads=self._reader_count, echo=self._echo)
         try:
+            if self.dialect == "postgresql":
+                await self._reach(self._reader)
             if not await self.read(migration.up_to_date):
                 await self.write(migration.migrate)
         except BaseException:
             await self.close()
             raise
+
+    async def _reach(self, lane: Lane) -> None:
+        """Raises StoreUnavailable when the server does not take the connection."""
+        try:
+            await lane.run(Attempt(lambda connection: connection.execute(select(1)).scalar()))
+        except StoreUnavailable as error:
+            said = str(getattr(error.__cause__, "orig", error)).strip().partition("\n")[0]
+            raise StoreUnavailable(
+                f"The store at {self.where} cannot be used: {said}. Look whether PostgreSQL runs there, and whether "
+                "FNRUNNER_STORE_URL names it",
+                transient=error.transient,
+                lost=error.lost,
+            ) from error
 
     async def close(self) -> None:
         """Finish what runs, then close every connection. Idempotent."""

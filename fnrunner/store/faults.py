@@ -45,6 +45,9 @@ _POSTGRESQL: dict[str, tuple[type[StoreError], bool]] = {
     "3D": (StoreUnavailable, False),  # no such database
 }
 
+_CONNECTION = frozenset(("OperationalError", "InterfaceError"))
+"""What psycopg raises without a code: the connection is not there, or no longer."""
+
 
 def translate(error: BaseException) -> StoreError:
     """What one of :data:`DATABASE_ERRORS` means; the caller chains it."""
@@ -53,7 +56,8 @@ def translate(error: BaseException) -> StoreError:
         kind, transient = _sqlite(original)
         return _named(kind, original, transient=transient)
     state = str(getattr(original, "sqlstate", None) or "")
-    if not state and type(original).__name__ in ("OperationalError", "InterfaceError"):
+    # a timeout while connecting has a class of its own below them
+    if not state and _CONNECTION & {kind.__name__ for kind in type(original).__mro__}:
         return _named(StoreUnavailable, original, transient=True, lost=True)
     kind, transient = _postgresql(state)
     lost = bool(getattr(error, "connection_invalidated", False)) or state.startswith(("08", "57P"))

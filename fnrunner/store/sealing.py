@@ -18,10 +18,14 @@ _ATTRIBUTE = "fnrunner_sealer"
 _PREFIX = "sealed:"
 _MARK = f'"environment":"{_PREFIX}'
 _PASSING = ("sealed_environment", "environment_error")
-_STACK = "stack"
+STACK = "stack"
+"""What the secrets of stacks are sealed for."""
 _SECRET = frozenset(("parameters", "Environment"))
 """What in the record of a stack is sealed, at whatever depth: a revision's parameters, and the variables of functions that were
 there before it."""
+
+
+NO_KEY = "This process has no master key. Set FNRUNNER_MASTER_KEY_FILE, as for the one that sealed it."
 
 
 class CannotOpen(Exception):
@@ -103,9 +107,7 @@ def opened(text: str, sealer: Sealer | None) -> str:
     kept = document["environment"]
     try:
         if sealer is None:
-            raise CannotOpen(
-                "This process has no master key. Set FNRUNNER_MASTER_KEY_FILE, as for the one that sealed it."
-            )
+            raise CannotOpen(NO_KEY)
         document["environment"] = json.loads(sealer.open_text(kept, place_of(document)))
     except CannotOpen as error:
         document |= {"environment": {}, "sealed_environment": kept, "environment_error": f"{error.code}: {error}"}
@@ -118,9 +120,9 @@ def sealed_record(text: str, sealer: Sealer | None) -> str:
         return text
 
     def seal(value: Any) -> Any:
-        return sealer.seal_text(json.dumps(value), _STACK) if isinstance(value, dict) and value else value
+        return sealer.seal_text(json.dumps(value), STACK) if isinstance(value, dict) and value else value
 
-    return json.dumps(_replaced(json.loads(text), seal))
+    return json.dumps(replaced(json.loads(text), seal))
 
 
 def opened_record(text: str, sealer: Sealer | None) -> str:
@@ -132,23 +134,28 @@ def opened_record(text: str, sealer: Sealer | None) -> str:
         if not isinstance(value, str) or not value.startswith(_PREFIX):
             return value
         try:
-            return json.loads(sealer.open_text(value, _STACK))
+            return json.loads(sealer.open_text(value, STACK))
         except CannotOpen:
             return value
 
-    return json.dumps(_replaced(json.loads(text), reveal))
+    return json.dumps(replaced(json.loads(text), reveal))
 
 
-def _replaced(value: Any, secret: Callable[[Any], Any]) -> Any:
+def replaced(value: Any, secret: Callable[[Any], Any]) -> Any:
+    """A stack's record with what ``secret`` makes of each part that is to be sealed."""
     match value:
         case dict():
-            return {key: secret(one) if key in _SECRET else _replaced(one, secret) for key, one in value.items()}
+            return {key: secret(one) if key in _SECRET else replaced(one, secret) for key, one in value.items()}
         case list():
-            return [_replaced(one, secret) for one in value]
+            return [replaced(one, secret) for one in value]
         case _:
             return value
 
 
 def place_of(document: dict[str, Any]) -> str:
+    return place(document["name"])
+
+
+def place(function: str) -> str:
     """What a function's environment is sealed for: its versions share it."""
-    return f"function/{document['name']}"
+    return f"function/{function}"

@@ -30,6 +30,8 @@ from fnrunner.model.invocation import (
     SystemFault,
 )
 from fnrunner.runtimes.image import NAME as IMAGE
+from fnrunner.runtimes.runtime import RuntimesError
+from fnrunner.runtimes.variables import endpoint_variables
 from fnrunner.sandbox.oci.store import ImageStore
 from fnrunner.telemetry import context as trace_context
 from fnrunner.telemetry.tracing import Span, Tracing
@@ -78,11 +80,13 @@ class Specs:
         credentials: Credentials | None = None,
         images: ImageStore | None = None,
         precompiler: Precompiler | None = None,
+        api_url: str = "",
     ) -> None:
         """``mounts`` are directories that every function sees. Where functions are not ``isolated``, they see those that
         are not below ``/tmp`` anyway. ``live`` is code that is newer than what is deployed.
         ``precompiler`` is asked to compile what has been unpacked.
-        ``credentials`` gives the variables with the keys of a function's role, the same ones until there are new ones.
+        ``credentials`` gives the variables with the keys of a function's role, the same ones until there are new ones;
+        they are good for the API at ``api_url``, which is empty where functions cannot reach it.
         """
         self._live = live or LiveCode()
         self._mounts = mounts
@@ -92,6 +96,7 @@ class Specs:
         self._home = home
         self._credentials = credentials or _no_credentials
         self._precompiler = precompiler
+        self._api_url = api_url
         self._images = images or ImageStore(cache.parent / "images")
         self._known: dict[tuple[str, str], tuple[str, tuple[Bucket, ...], Live | None, EnvironmentSpec]] = {}
 
@@ -182,7 +187,7 @@ class Specs:
             log_group=function.log_group or f"/aws/lambda/{function.name}",
             account=self._home.account,
             region=self._home.region,
-            variables=dict(function.environment),
+            variables={**endpoint_variables(self._api_url, function.environment), **function.environment},
             credentials=credentials,
             log_format=function.log_format,
             initialization_type=SNAP_START if function.is_snapped else ON_DEMAND,
@@ -238,6 +243,9 @@ class Invoker:
             environment = await self._pool.take(spec, kept=kept)
         except ScalingLimited:
             raise
+        except RuntimesError as error:
+            log.error("no environment for %s: %s", function.name, error)
+            return replace(execution, answer=Answer(SystemFault(type(error).__name__, str(error))))
         except Exception as error:
             # the host's fault, not the function's: it is tried again later and charges nothing
             log.exception("no environment for %s", function.name)

@@ -59,11 +59,14 @@ class Pool:
         line: StartLine | None = None,
         most_age: timedelta = wear.MOST_AGE,
         on_closed: Callable[[], Awaitable[None]] | None = None,
+        on_outdated: Callable[[str, str | None, str], None] = lambda function, version, key: None,
     ) -> None:
         """``line`` says who may start an environment on demand; without one, everybody may. What is older than
-        ``most_age`` is replaced. ``on_closed`` is called when the last environment has ended.
+        ``most_age`` is replaced. ``on_closed`` is called when the last environment has ended, ``on_outdated`` when nothing
+        will be started any more of a function's version, or of all of them, but what has this key.
         """
         self._on_closed = on_closed
+        self._on_outdated = on_outdated
         self._most_age = most_age
         self._make = make
         self._line = line
@@ -226,6 +229,7 @@ class Pool:
         afterwards."""
         versioned = function, version
         self._current_key[versioned] = key
+        self._on_outdated(function, version, key)
         if self._dismiss_idle(lambda seat: seat.versioned == versioned and seat.key != key):
             self._lost[versioned] = "reload"
 
@@ -235,6 +239,7 @@ class Pool:
         for versioned in [v for v in {**self._current_key, **self._lost} if _among(v, function, version)]:
             self._current_key.pop(versioned, None)
             self._lost.pop(versioned, None)
+        self._on_outdated(function, version, "")
         self._dismiss_idle(lambda seat: _among(seat.versioned, function, version))
 
     def _dismiss_idle(self, chosen: Callable[[assignment.Seat], bool]) -> int:

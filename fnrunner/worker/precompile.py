@@ -22,10 +22,11 @@ import contextlib
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from fnrunner.catalogue import unpacking
@@ -103,7 +104,8 @@ class Precompiler:
             package = await self._queue.get()
             try:
                 count = await self.compile(package)
-                log.info("%d modules of %s were compiled for %s", count, package.tree.name[:12], package.runtime)
+                if count:  # an empty answer: it was compiled before, or has nothing to be compiled
+                    log.info("%d modules of %s were compiled for %s", count, package.tree.name[:12], package.runtime)
             except (SandboxError, RuntimesError, OSError) as error:
                 log.warning("%s could not be compiled, cold starts do it: %s", package.tree.name[:12], error)
             except Exception:
@@ -120,7 +122,7 @@ class Precompiler:
             await asyncio.to_thread(_make, out)
             try:
                 await self._run(package, out)
-                added = await asyncio.to_thread(_take_over, out, package.tree)
+                added = await _whole(asyncio.to_thread(_take_over, out, package.tree))
             finally:
                 await asyncio.to_thread(delete_tree, out)
             mark.done()
@@ -163,6 +165,16 @@ class Precompiler:
             # nobody is left who could still write to what is taken over
             await process.remove()
         await asyncio.to_thread(_gather, out, f"{out}{root}")
+
+
+async def _whole(work: Coroutine[Any, Any, int]) -> int:
+    """What began in a thread goes on when nobody waits for it any more: a cancellation waits for its end."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _make(out: Path) -> None:

@@ -181,6 +181,7 @@ def test_a_queue_is_mapped_to_a_function(aws: Shell, dev: Installation) -> None:
     eventually(lambda: "hello log" in dev.command("logs", "my-function").stdout)
     assert [one["UUID"] for one in aws("list-event-source-mappings")["EventSourceMappings"]] == [uuid]
     assert aws(f"delete-event-source-mapping --uuid {uuid}")["State"] == "Deleting"
+    aws("delete-function --function-name my-function")
 
 
 def test_errors_are_told_by_their_name(aws: Shell) -> None:

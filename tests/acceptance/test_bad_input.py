@@ -151,11 +151,13 @@ def test_a_function_is_told_its_trace_and_a_dead_exporter_costs_nothing(tmp_path
         assert installation.settled("f", 50)["succeeded"] == 50
 
 
-def test_a_payload_that_is_too_large_or_no_json_is_refused_and_nothing_is_accepted(dev: Installation) -> None:
-    dev.deploy("f", CODE)
+def test_a_payload_that_is_too_large_or_no_json_is_refused_and_nothing_is_accepted(
+    dev: Installation, name: str
+) -> None:
+    dev.deploy(name, CODE)
 
     def answer(content: bytes) -> tuple[int, str]:
-        path = "/2015-03-31/functions/f/invocations"
+        path = f"/2015-03-31/functions/{name}/invocations"
         got = dev.http.post(path, content=content, headers={"X-Amz-Invocation-Type": "Event"})
         return got.status_code, got.headers["x-amzn-errortype"]
 
@@ -163,4 +165,4 @@ def test_a_payload_that_is_too_large_or_no_json_is_refused_and_nothing_is_accept
     assert answer(b"{") == (400, "InvalidRequestContentException")
     assert answer(b"[" * 500_000 + b"]" * 500_000) == (400, "InvalidRequestContentException")
     assert dev.call("nobody", {})[0] == 404
-    assert dev.balance("f").get("accepted", 0) == 0
+    assert dev.balance(name).get("accepted", 0) == 0

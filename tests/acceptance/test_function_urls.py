@@ -83,10 +83,10 @@ def ask(installation: Installation, url: str, path: str, method: str = "GET", **
     return installation.http.request(method, path, headers=headers, **more)
 
 
-def test_a_function_url_from_its_creation_to_its_end(installation: Installation) -> None:
+def test_a_function_url_from_its_creation_to_its_end(installation: Installation, name: str) -> None:
     client = installation.client()
-    installation.deploy("echo", ECHO, Timeout=3)
-    made = client.create_function_url_config(FunctionName="echo", AuthType="NONE")
+    installation.deploy(name, ECHO, Timeout=3)
+    made = client.create_function_url_config(FunctionName=name, AuthType="NONE")
     url = made["FunctionUrl"]
     host = urlsplit(url)
     assert re.fullmatch(rf"http://[a-z0-9]{{32}}\.lambda-url\.us-east-1\.localhost:{installation.port}/", url)
@@ -142,22 +142,22 @@ def test_a_function_url_from_its_creation_to_its_end(installation: Installation)
     assert found.endswith(b"\r\n\r\nhello")
     assert installation.http.get(f"/function-url/{host.netloc.partition('.')[0]}/text").text == "hello"
 
-    client.put_function_concurrency(FunctionName="echo", ReservedConcurrentExecutions=0)
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
     answer = eventually(lambda: (found := ask(installation, url, "/text")).status_code == 429 and found)
     assert answer.json() == {"Message": "Rate Exceeded."}
-    client.delete_function(FunctionName="echo")
+    client.delete_function(FunctionName=name)
     answer = ask(installation, url, "/text")
     assert (answer.status_code, answer.json()) == (403, {"Message": None})
 
 
-def test_a_signed_url_lets_in_who_has_a_key(dev: Installation) -> None:
-    dev.deploy("echo", ECHO)
-    url = dev.command("url", "create", "echo", "--auth", "AWS_IAM").stdout.strip()
+def test_a_signed_url_lets_in_who_has_a_key(dev: Installation, name: str) -> None:
+    dev.deploy(name, ECHO)
+    url = dev.command("url", "create", name, "--auth", "AWS_IAM").stdout.strip()
     assert ask(dev, url, "/text").json() == {"Message": "Forbidden"}
     key = json.loads(dev.command("credentials", "create", "alice", "--json").stdout)
     request = AWSRequest("POST", url + "event?a=1", headers={"Host": urlsplit(url).netloc}, data=b"{}")
     SigV4Auth(Credentials(key["access_key_id"], key["secret_access_key"]), "lambda", "us-east-1").add_auth(request)
-    headers = {name.lower(): value for name, value in request.headers.items()}
+    headers = {header.lower(): value for header, value in request.headers.items()}
     answer = ask(dev, url, "/event?a=1", "POST", content=b"{}", headers=headers)
     assert answer.status_code == 200, answer.text
     context = answer.json()["requestContext"]
@@ -169,9 +169,9 @@ def test_a_signed_url_lets_in_who_has_a_key(dev: Installation) -> None:
         assert answer.json()["message"].startswith("The request signature we calculated does not match")
 
 
-def test_a_streamed_url_sends_pieces_heads_and_errors(dev: Installation) -> None:
-    dev.deploy("stream", STREAM)
-    url = dev.command("url", "create", "stream", "--stream", "--json").stdout
+def test_a_streamed_url_sends_pieces_heads_and_errors(dev: Installation, name: str) -> None:
+    dev.deploy(name, STREAM)
+    url = dev.command("url", "create", name, "--stream", "--json").stdout
     url = json.loads(url)["FunctionUrl"]
     body = "".join(f"piece {number}\n" for number in range(3))
     answer = ask(dev, url, "/")
@@ -189,43 +189,43 @@ def test_a_streamed_url_sends_pieces_heads_and_errors(dev: Installation) -> None
     assert found.endswith(b"\r\n\r\n" + body.encode())
 
 
-def test_a_plain_function_behind_a_streaming_url_answers_as_it_is(dev: Installation) -> None:
-    dev.deploy("echo", ECHO)
+def test_a_plain_function_behind_a_streaming_url_answers_as_it_is(dev: Installation, name: str) -> None:
+    dev.deploy(name, ECHO)
     client = dev.client()
-    url = client.create_function_url_config(FunctionName="echo", AuthType="NONE", InvokeMode="RESPONSE_STREAM")[
+    url = client.create_function_url_config(FunctionName=name, AuthType="NONE", InvokeMode="RESPONSE_STREAM")[
         "FunctionUrl"
     ]
     answer = ask(dev, url, "/status")
     assert (answer.status_code, answer.json()["statusCode"]) == (200, 201)
 
 
-def test_pages_read_what_the_rules_let_them(dev: Installation) -> None:
-    dev.deploy("echo", ECHO)
+def test_pages_read_what_the_rules_let_them(dev: Installation, name: str) -> None:
+    dev.deploy(name, ECHO)
     url = dev.command(
-        "url", "create", "echo", "--cors-origin", "https://a.example", "--cors-method", "GET"
+        "url", "create", name, "--cors-origin", "https://a.example", "--cors-method", "GET"
     ).stdout.strip()
     asking = {"origin": "https://a.example", "access-control-request-method": "GET"}
     answer = ask(dev, url, "/text", "OPTIONS", headers=asking)
     assert (answer.status_code, answer.headers["access-control-allow-methods"]) == (200, "GET")
     answer = ask(dev, url, "/text", headers={"origin": "https://a.example"})
     assert (answer.text, answer.headers["access-control-allow-origin"]) == ("hello", "https://a.example")
-    shown = dev.command("url", "show", "echo").stdout
+    shown = dev.command("url", "show", name).stdout
     assert url in shown
     assert "AllowOrigins: https://a.example" in shown
     assert url in dev.command("url", "ls").stdout
-    assert dev.command("url", "rm", "echo").stdout == "Removed the URL of echo.\n"
-    assert dev.command("url", "show", "echo", check=False).returncode == 4
+    assert dev.command("url", "rm", name, "--yes").stdout == f"Removed the URL of {name}.\n"
+    assert dev.command("url", "show", name, check=False).returncode == 4
     assert ask(dev, url, "/text").status_code == 403
 
 
-def test_an_http_api_routes_to_functions(installation: Installation) -> None:
-    installation.deploy("echo", "def handler(event, context): return event['routeKey'], event.get('pathParameters')")
+def test_an_http_api_routes_to_functions(installation: Installation, name: str) -> None:
+    installation.deploy(name, "def handler(event, context): return event['routeKey'], event.get('pathParameters')")
     routes = [
-        {"method": "GET", "path": "/items/{id}", "function": "echo"},
-        {"path": "/any/{proxy+}", "function": "echo"},
+        {"method": "GET", "path": "/items/{id}", "function": name},
+        {"path": "/any/{proxy+}", "function": name},
     ]
-    made = installation.http.put("/fnrunner/v1/http-apis/shop", json={"routes": routes}).json()
-    assert made["endpoint"] == f"http://shop.execute-api.us-east-1.localhost:{installation.port}/"
+    made = installation.http.put(f"/fnrunner/v1/http-apis/{name}", json={"routes": routes}).json()
+    assert made["endpoint"] == f"http://{name}.execute-api.us-east-1.localhost:{installation.port}/"
     assert ask(installation, made["endpoint"], "/items/7").json() == ["GET /items/{id}", {"id": "7"}]
     assert ask(installation, made["endpoint"], "/any/a/b", "DELETE").json() == ["ANY /any/{proxy+}", {"proxy": "a/b"}]
     answer = ask(installation, made["endpoint"], "/items/7", "POST")

@@ -23,7 +23,7 @@ CODE = """
 
     def handler(event, context):
         return {name: os.environ.get(name) for name in
-                ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "SECRET")}
+                ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "SECRET", "AWS_ENDPOINT_URL_STS")}
 """
 
 
@@ -129,6 +129,7 @@ def test_a_function_has_the_credentials_of_its_role(stack: Installation, admin: 
         owner.update_function_configuration(FunctionName="f", Role=f"arn:aws:iam::{ACCOUNT}:role/none")
     keys = json.loads(owner.invoke(FunctionName="f", Payload=b"{}")["Payload"].read())
     assert keys["SECRET"] == SECRET
+    assert keys["AWS_ENDPOINT_URL_STS"] == stack.url
     who = client(stack, "sts", keys).get_caller_identity()["Arn"]
     assert who == f"arn:aws:sts::{ACCOUNT}:assumed-role/worker/f"
     own = client(stack, "lambda", keys)
@@ -179,3 +180,28 @@ def test_a_function_cannot_be_invoked_while_its_key_is_disabled(stack: Installat
     assert run(stack, "key", "rotate", "payments", **admin).returncode == 0
     assert json.loads(owner.invoke(FunctionName="paying")["Payload"].read())["SECRET"] == SECRET
     assert json.loads(run(stack, "key", "reseal", "--json", **admin).stdout)["environments"] >= 1
+
+
+def test_the_master_key_is_replaced_while_the_server_runs(stack: Installation, admin: dict[str, str]) -> None:
+    owner = client(stack, "lambda", admin)
+    run(stack, "iam", "role", "create", "lasting", **admin)
+    owner.create_function(
+        FunctionName="lasting", Role=f"arn:aws:iam::{ACCOUNT}:role/lasting", Runtime=RUNTIME, Handler="app.handler",
+        Code={"ZipFile": zipped({"app.py": CODE})}, Environment={"Variables": {"SECRET": SECRET}},
+    )  # fmt: skip
+    file = stack.directory / "data" / "master.key"
+    before = file.read_bytes()
+    turned = run(stack, "key", "rotate-master", "--json")
+    assert turned.returncode == 0, turned.stderr
+    done = json.loads(turned.stdout)
+    assert done["wrapped"] >= 1
+    assert file.read_bytes() != before == Path(done["retired"][0]).read_bytes()
+    # the server knows nothing of it but the file and the store
+    assert json.loads(owner.invoke(FunctionName="lasting")["Payload"].read())["SECRET"] == SECRET
+    rotated = run(stack, "key", "rotate", "fnrunner", "--json", **admin)
+    assert json.loads(rotated.stdout)["master_key"] == done["master_key"], rotated.stderr
+    owner.update_function_configuration(FunctionName="lasting", Description="changed")
+    assert json.loads(run(stack, "key", "reseal", "--json", **admin).stdout)["failed"] == []
+    assert json.loads(owner.invoke(FunctionName="lasting")["Payload"].read())["SECRET"] == SECRET
+    without = run(stack, "key", "rotate-master", "--data-dir", str(stack.directory / "nowhere"))
+    assert (without.returncode, "There is no master key" in without.stderr) == (1, True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -43,14 +43,21 @@ def dev() -> Iterator[Installation]:
 
 
 class Debugged:
-    """A command under ``--debug`` that waits for its debugger."""
+    """A command under ``--debug`` that waits for its debugger. ``temporary`` is where it makes what it needs meanwhile."""
 
     def __init__(self, dev: Installation, *words: str) -> None:
         command = [sys.executable, "-m", "fnrunner", *words, "--debug", "--debug-port", "0"]
         self.errors = dev.directory / "debugged.err"
+        self.temporary = dev.directory / f"temporary-{uuid4().hex[:8]}"
+        self.temporary.mkdir()
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
-                command, env=dev.environ, cwd=dev.directory, stdout=subprocess.PIPE, stderr=errors, text=True
+                command,
+                env={**dev.environ, "TMPDIR": str(self.temporary)},
+                cwd=dev.directory,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
             )
         self.configuration = eventually(self._configuration)
 
@@ -75,11 +82,6 @@ def deploy(dev: Installation, name: str, source: str = SOURCE) -> Path:
     (folder / "app.py").write_text(source)
     dev.command("deploy", name, "--runtime", RUNTIME, "--timeout", "1")
     return folder
-
-
-def leftovers() -> list[str]:
-    """Directories of local runs; those of other tests that run beside may be among them."""
-    return [name for name in os.listdir("/tmp") if name.startswith(("fnrunner-local-", "fnrunner-code-"))]
 
 
 def test_a_dead_letter_is_debugged_fixed_and_redriven(dev: Installation) -> None:
@@ -138,11 +140,11 @@ def test_a_fresh_event_is_debugged_and_answered_as_by_invoke(dev: Installation) 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_whoever_stops_waiting_for_a_debugger_leaves_nothing_behind(dev: Installation, number: int) -> None:
     deploy(dev, "stopped")
-    before = leftovers()
     debugged = Debugged(dev, "invoke", "stopped")
     assert len(environments_of(debugged.process.pid)) > 1
+    assert list(debugged.temporary.iterdir())
     debugged.process.send_signal(number)
     status, _ = debugged.finished()
     assert status == 130
     assert environments_of(debugged.process.pid) == []
-    assert set(leftovers()) <= set(before)
+    assert not list(debugged.temporary.iterdir())

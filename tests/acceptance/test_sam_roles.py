@@ -25,6 +25,12 @@ Resources:
       Policies:
         - AWSLambdaBasicExecutionRole
         - SQSSendMessagePolicy: {{QueueName: !GetAtt Jobs.QueueName}}
+  Reading:
+    Type: AWS::IAM::ManagedPolicy
+    Properties:
+      ManagedPolicyName: reading
+      PolicyDocument: {{Statement: [{{Effect: Allow, Action: "lambda:GetFunction", Resource: "*"}}]}}
+      Roles: [!Ref Own]
   Own:
     Type: AWS::IAM::Role
     Properties:
@@ -48,7 +54,6 @@ def secured() -> Iterator[Installation]:
 
 
 def test_policies_are_roles_that_come_and_go_with_the_stack(secured: Installation) -> None:
-    pytest.importorskip("samtranslator", reason="aws-sam-translator is not installed: pip install aws-sam-translator")
     file = secured.directory / "app" / "template.yaml"
     file.parent.mkdir()
 
@@ -59,6 +64,7 @@ def test_policies_are_roles_that_come_and_go_with_the_stack(secured: Installatio
 
     made = deploy(TEMPLATE)
     assert [(role["name"], role["action"]) for role in made["roles"]] == [("app-FRole", "created"), ("own", "created")]
+    assert [(policy["name"], policy["action"]) for policy in made["policies"]] == [("reading", "created")]
     assert made["outputs"]["Role"].endswith(":role/app-FRole")
     assert secured.command("invoke", "F").stdout.strip() == "1"
     assert not deploy(TEMPLATE)["changed"]
@@ -66,5 +72,10 @@ def test_policies_are_roles_that_come_and_go_with_the_stack(secured: Installatio
     (only,) = [role for role in changed["roles"] if role["action"] == "updated"]
     assert [change["key"] for change in only["changes"]] == ["Policy.FRolePolicy1"]
     assert "sqs:ReceiveMessage" in only["changes"][0]["new"]
+    (policy,) = deploy(TEMPLATE.replace("lambda:GetFunction", "lambda:GetAlias"))["policies"]
+    assert [change["key"] for change in policy["changes"]] == ["PolicyDocument"]
+    gone = deploy(TEMPLATE[: TEMPLATE.index("  Reading:")] + TEMPLATE[TEMPLATE.index("  Own:") :])
+    assert [(policy["name"], policy["action"]) for policy in gone["policies"]] == [("reading", "removed")]
     secured.command("stack", "rm", "app", "--yes")
+    assert "reading" not in secured.command("iam", "policy", "ls").stdout
     assert secured.command("iam", "role", "ls").stdout == "No roles yet.\n"

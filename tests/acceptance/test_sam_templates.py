@@ -25,7 +25,7 @@ from fnrunner.cli.main import run
 from tests.installation import ROOT, RUNTIME, Installation, NotInTime, eventually
 
 WHICH = os.environ.get("FNRUNNER_TEST_SAM", "some")
-SOME = ("hello-world", "orders-api", "prices", "plain")
+SOME = ("hello-world", "orders-api", "prices", "canary", "plain")
 EXAMPLES = ROOT / "examples" / "sam"
 
 
@@ -129,8 +129,14 @@ def orders_api(app: Application, report: dict[str, Any], changed: bool) -> None:
 
 
 def reminder(app: Application, report: dict[str, Any], changed: bool) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=3)
-    app.deploy("--parameter", f"At={soon:%Y-%m-%dT%H:%M:%S}")
+    wait = timedelta(seconds=3)
+    while True:
+        soon = datetime.now(UTC) + wait
+        app.deploy("--parameter", f"At={soon:%Y-%m-%dT%H:%M:%S}")
+        if datetime.now(UTC) < soon:
+            break
+        # a time that had passed when it was deployed is not made up for
+        wait *= 2
     app.says("reminder-remind", "memo: once" if changed else "reminder: once")
     app.deploy()
 
@@ -207,6 +213,36 @@ def plain(app: Application, report: dict[str, Any], changed: bool) -> None:
     app.says("plain-echo", f"{verb} from the topic {changed}")
 
 
+def canary(app: Application, report: dict[str, Any], changed: bool) -> None:
+    def said(times: int) -> set[str]:
+        words = ("invoke", "canary-greet:live", "--event", "{}")
+        return {json.loads(app.command(*words)) for _ in range(times)}
+
+    assert report["outputs"]["First"] == "1"
+    # a change alone is nothing to whoever asks the alias
+    assert said(2) == {"hello from 1"}
+    if not changed:
+        return
+    shared = app.deploy("--parameter", "Share=0.5")
+    (function,) = shared["functions"]
+    changes = [(change["key"], change["old"], change["new"]) for change in function["changes"]]
+    assert changes == [
+        ("Version.Second", None, "a new version"), ("Alias.live", "version 1", "version 1, and Second (new) with 0.5"),
+    ]  # fmt: skip
+    assert not app.deploy("--parameter", "Share=0.5")["changed"]
+    both = {"hello from 1", "goodbye from 2"}
+    eventually(lambda: said(4) == both)
+    app.deploy("--parameter", "Share=1")
+    eventually(lambda: said(4) == {"goodbye from 2"})
+    back = app.deploy()
+    assert ("Version.2", "there", None) in [
+        (one["key"], one["old"], one["new"]) for one in back["functions"][0]["changes"]
+    ]
+    eventually(lambda: said(4) == {"hello from 1"})
+    versions = app.installation.http.get("/2015-03-31/functions/canary-greet/versions").json()["Versions"]
+    assert [version["Version"] for version in versions] == ["$LATEST", "1"]
+
+
 TEMPLATES: dict[str, tuple[Exercise, str, str]] = {
     "hello-world": (hello_world, 'GREETING = "hello"', 'GREETING = "goodbye"'),
     "uploads": (uploads, 'UNIT = "words"', 'UNIT = "of them"'),
@@ -219,6 +255,7 @@ TEMPLATES: dict[str, tuple[Exercise, str, str]] = {
     "print-jobs": (print_jobs, 'PRINTER = "printed"', 'PRINTER = "on paper"'),
     "greeter": (greeter, 'MARK = "!"', 'MARK = "?"'),
     "prices": (prices, "TAX = 19", "TAX = 7"),
+    "canary": (canary, 'WORD = "hello"', 'WORD = "goodbye"'),
     "plain": (plain, 'VERB = "echoed"', 'VERB = "repeated"'),
 }
 """What exercises each, and a change of it."""

@@ -79,13 +79,18 @@ def check(installation: Installation, sender: Sender, marks: Path, count: int) -
 
 
 def processes_of(installation: Installation) -> list[int]:
-    """Everything that runs with this installation's data directory in its environment or command line."""
+    """Everything that runs in this installation's directory, or with it in its environment or command line."""
     wanted = str(installation.directory).encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                if wanted in (entry / "environ").read_bytes() or wanted in (entry / "cmdline").read_bytes():
+                known = (
+                    (entry / "environ").read_bytes(),
+                    (entry / "cmdline").read_bytes(),
+                    os.readlink(entry / "cwd").encode(),
+                )
+                if any(wanted in part for part in known):
                     found.append(int(entry.name))
             except OSError:
                 continue

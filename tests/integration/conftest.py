@@ -1,4 +1,4 @@
-"""A PostgreSQL a session, and stores on both databases."""
+"""A PostgreSQL a session, and stores on both databases: the schema is made once, and copied for each test."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fnrunner.store.engine import Store
 from tests import postgres_server
 from tests.conftest import missing
 from tests.postgres_server import PostgresServer
+from tests.store_template import make_schema, new_sqlite_store
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +32,30 @@ def private_postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The name of a database with the schema of this release: make others from it."""
+    url = postgres.create_database()
+    make_schema(url)
+    return url.rpartition("/")[2]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind with nothing in it."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.sqlite'}"
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.create_database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind as the first start leaves it."""
+    if request.param == "sqlite":
+        return new_sqlite_store(tmp_path / "store.sqlite")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.create_database(request.getfixturevalue("postgres_template"))
 
 
 @pytest.fixture

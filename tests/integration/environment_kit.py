@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import textwrap
 import time
@@ -181,4 +182,8 @@ async def kit(kind: str, directory: Path, network: NetworkWish | None = None) ->
     made = Kit(make[kind](), root, directory / "code")
     yield made
     await made.close()
+    # a thread that nobody waits for any more may be at its last file
+    until = time.monotonic() + 10
+    while not open_fds() <= before and time.monotonic() < until:
+        await asyncio.sleep(0.01)
     assert open_fds() <= before

@@ -128,7 +128,8 @@ class TestLayers:
             client.publish_layer_version, LayerName="x", Content={"S3Bucket": "bucket", "S3Key": "key"}
         ) == (
             "InvalidParameterValueException", 400,
-            "fnrunner 9.9.9 does not support the parameter Content.S3Bucket of PublishLayerVersion yet.",
+            "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: The specified bucket does not "
+            "exist",
         )  # fmt: skip
         assert refusal(client.publish_layer_version, LayerName="x", Content={})[0] == "InvalidParameterValueException"
 

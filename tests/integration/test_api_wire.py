@@ -157,7 +157,7 @@ async def test_a_store_that_is_away_is_a_503_and_admin_says_so_in_its_shape(tmp_
         async def away(*_: Any, **__: Any) -> Any:
             raise StoreUnavailable
 
-        services.catalogue.get_function = away  # type: ignore[method-assign]
+        services.catalogue.get_function = services.catalogue.read = away  # type: ignore[method-assign]
         app = create_app(services)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             answer = await client.get(f"{FUNCTIONS}/f")

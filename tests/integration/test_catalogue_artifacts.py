@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fnrunner.auth.keyring import KeyNotFound, Keyring
-from fnrunner.auth.master_key import MasterKey
+from fnrunner.auth.master_key import MasterKey, MasterKeys
 from fnrunner.auth.sealed import Label, seal
 from fnrunner.catalogue import unpacking
 from fnrunner.catalogue.artifacts import KEEP, Artifacts
@@ -206,7 +206,7 @@ async def keyring_in(directory: Path) -> Keyring:
     store = Store(f"sqlite:///{directory / 'store.sqlite'}")
     await store.start()
     try:
-        keyring = Keyring(store, MasterKey(b"k" * 32, "master.key"))
+        keyring = Keyring(store, MasterKeys((MasterKey(b"k" * 32, "master.key"),)))
         await keyring.load()
         await keyring.rotate("fnrunner")
         return keyring

@@ -224,9 +224,13 @@ def wheel(folder: Path, version: str) -> None:
         archive.writestr(f"{info}/RECORD", "")
 
 
+@pytest.mark.parametrize("named", ["absolutely", "from above"])
 def test_requirements_are_installed_into_the_package_and_cached(
-    cli: Command, server: ApiServer, folder: Path, tmp_path: Path
+    cli: Command, server: ApiServer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
+    if named == "from above":
+        monkeypatch.chdir(folder.parent)
+        folder = Path(folder.name)
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     wheel(wheels, "1.0")

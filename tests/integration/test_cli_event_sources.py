@@ -142,7 +142,7 @@ def test_a_mapping_is_updated_paused_resumed_and_removed(cli: Command, server: A
     assert cli("mapping", "resume", mapping)[1] == f"{mapping}  Enabling\n"
     follow(server, mapping, 4)
     status, _, err = cli("mapping", "rm", mapping)
-    assert (status, "Say --yes" in err) == (1, True)
+    assert (status, "Say --yes" in err) == (2, True)
     assert cli("mapping", "rm", mapping, "--yes")[1] == f"{mapping}  Deleting\n"
 
 
@@ -190,7 +190,7 @@ def test_a_stream_is_rewound_by_a_document_that_pollers_follow(
 
 def test_what_cannot_be_rewound_is_refused_with_the_reason(cli: Command, mapping: str) -> None:
     status, _, err = cli("stream", "rewind", "clicks", "--to", "5")
-    assert (status, "Say --yes" in err) == (1, True)
+    assert (status, "Say --yes" in err) == (2, True)
     status, _, err = cli("stream", "rewind", "other", "--to", "start", "--yes")
     assert (status, "No event source mapping reads a stream other" in err) == (1, True)
     status, _, err = cli("stream", "rewind", mapping, "--to", "soon", "--yes")

@@ -68,9 +68,9 @@ def test_a_folder_is_published_shown_listed_and_removed(cli: Command, folder: Pa
     assert [one["Version"] for one in document(cli("layer", "ls", "tools", "--json"))["LayerVersions"]] == [2, 1]
     assert "tools" in cli("layer", "ls", "--runtime", "python3.12")[1]
     assert "There are no layers" in cli("layer", "ls", "--runtime", "nodejs22.x")[1]
-    assert cli("layer", "rm", "tools:2")[0] == 0
-    assert document(cli("layer", "rm", "tools:1", "--json")) == {"removed": "tools:1"}
-    status, _, said = cli("layer", "rm", "tools:1")
+    assert cli("layer", "rm", "tools:2", "--yes")[0] == 0
+    assert document(cli("layer", "rm", "tools:1", "--yes", "--json")) == {"removed": "tools:1"}
+    status, _, said = cli("layer", "rm", "tools:1", "--yes")
     assert (status, "does not exist" in said) == (4, True)
 
 

@@ -50,6 +50,12 @@ Resources:
         Job: {{Type: SQS, Properties: {{Queue: !GetAtt Jobs.Arn}}}}
         Dropped: {{Type: S3, Properties: {{Bucket: !Ref Photos, Events: "s3:ObjectCreated:*"}}}}
         Shop: {{Type: HttpApi, Properties: {{Method: get, Path: /old}}}}
+  Slow:
+    Type: AWS::Serverless::Function
+    Properties: {{InlineCode: "def handler(event, context): return 1"}}
+  One: {{Type: AWS::Lambda::Version, Properties: {{FunctionName: !Ref Slow}}}}
+  Blue: {{Type: AWS::Lambda::Alias, Properties: {{FunctionName: !Ref Slow, Name: blue, FunctionVersion: !GetAtt One.Version}}}}
+  Left: {{Type: AWS::Lambda::Alias, Properties: {{FunctionName: !Ref Slow, Name: left, FunctionVersion: $LATEST}}}}
 Outputs:
   Which: {{Value: old}}
 """
@@ -73,6 +79,22 @@ Resources:
         Told: {{Type: SNS, Properties: {{Topic: !Ref News, FilterPolicy: {{store: [north]}}}}}}
         Job: {{Type: SQS, Properties: {{Queue: !GetAtt Jobs.Arn}}}}
         Shop: {{Type: HttpApi, Properties: {{Method: get, Path: /new}}}}
+  Slow:
+    Type: AWS::Serverless::Function
+    Properties: {{InlineCode: "def handler(event, context): return 2"}}
+  One: {{Type: AWS::Lambda::Version, Properties: {{FunctionName: !Ref Slow}}}}
+  Two: {{Type: AWS::Lambda::Version, Properties: {{FunctionName: !Ref Slow, Description: second}}}}
+  Blue:
+    Type: AWS::Lambda::Alias
+    Properties:
+      FunctionName: !Ref Slow
+      Name: blue
+      Description: two of them
+      FunctionVersion: !GetAtt One.Version
+      RoutingConfig: {{AdditionalVersionWeights: [{{FunctionVersion: !GetAtt Two.Version, FunctionWeight: 0.25}}]}}
+  Asked:
+    Type: AWS::Lambda::Permission
+    Properties: {{FunctionName: !Ref Blue, Action: lambda:InvokeFunction, Principal: events.amazonaws.com}}
   Added:
     Type: AWS::Serverless::Function
     Properties:
@@ -83,7 +105,7 @@ Resources:
 Outputs:
   Which: {{Value: new}}
 """
-STRIDE = 1 if os.environ.get("FNRUNNER_TEST_EVERY_STEP") else 14
+STRIDE = 1 if os.environ.get("FNRUNNER_TEST_EVERY_STEP") else 20
 WAYS = [(False, "recover"), (True, "deploy"), (True, "recover"), (False, "deploy")]
 """Killed before a request or after its answer, and how it goes on."""
 Command = Callable[..., tuple[int, str, str]]
@@ -153,8 +175,18 @@ def _function(client: Client, function: dict[str, Any]) -> dict[str, Any]:
     name = function["FunctionName"]
     whole = client.get(f"/2015-03-31/functions/{name}")
     aliases = client.get(f"/2015-03-31/functions/{name}/aliases")["Aliases"]
+    versions = {
+        one["Version"]: one["CodeSha256"] for one in client.pages(f"/2015-03-31/functions/{name}/versions", "Versions")
+    }
     code = {
-        one["Name"]: client.get(f"/2015-03-31/functions/{name}/configuration", Qualifier=one["Name"])["CodeSha256"]
+        one["Name"]: (
+            versions[one["FunctionVersion"]],
+            one["Description"],
+            [
+                (versions[other], share)
+                for other, share in one.get("RoutingConfig", {}).get("AdditionalVersionWeights", {}).items()
+            ],
+        )
         for one in aliases
     }
     invoke = client.get(f"/2019-09-25/functions/{name}/event-invoke-config/list")["FunctionEventInvokeConfigs"]
@@ -164,6 +196,8 @@ def _function(client: Client, function: dict[str, Any]) -> dict[str, Any]:
         "tags": whole.get("Tags", {}),
         "reserved": whole.get("Concurrency"),
         "aliases": code,
+        # those that AutoPublishAlias has published stay
+        "versions": sorted(versions.values()) if name == "Slow" else [],
         "invoke": [(one["FunctionArn"], one.get("MaximumRetryAttempts")) for one in invoke],
         "notifications": client.get(f"/fnrunner/v1/functions/{name}/notifications")["notifications"],
     }

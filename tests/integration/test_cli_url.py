@@ -69,8 +69,8 @@ def test_a_url_is_made_listed_shown_and_removed(cli: Command, deployed: str) -> 
     assert document(cli("url", "show", deployed, "--json"))["FunctionUrl"] == made["FunctionUrl"]
     status, _, err = cli("url", "create", deployed)
     assert (status, "FunctionUrlConfig exists" in err) == (4, True)
-    assert document(cli("url", "rm", deployed, "--json")) == {"removed": "hello"}
-    status, _, err = cli("url", "rm", deployed)
+    assert document(cli("url", "rm", deployed, "--yes", "--json")) == {"removed": "hello"}
+    status, _, err = cli("url", "rm", deployed, "--yes")
     assert (status, "The resource you requested does not exist." in err) == (4, True)
 
 
@@ -100,4 +100,24 @@ def test_a_key_is_shown_once_and_written_where_the_server_looks(
     assert document(cli("credentials", "create", "carol", "--json"))["file"] == str(tmp_path / "elsewhere")
     status, _, err = cli("credentials", "create", "carol")
     assert (status, err.splitlines()[0]) == (1, "fnrunner: There is a user carol already")
+    assert (
+        f"reads {path}: it needs FNRUNNER_CREDENTIALS_FILE={tmp_path}/elsewhere"
+        in cli("credentials", "create", "dave")[2]
+    )
     assert cli("credentials", "create", "a b")[0] == 1
+
+
+def test_a_key_that_the_server_would_not_see_is_not_written(
+    cli: Command, server: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("FNRUNNER_CREDENTIALS_FILE", "FNRUNNER_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    status, out, err = cli("credentials", "create", "alice")
+    assert (status, out) == (2, "")
+    assert f"--file {server.services.settings.credentials}" in err
+    assert not (tmp_path / ".fnrunner").exists()
+    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", "http://127.0.0.1:1")
+    status, _, err = cli("credentials", "create", "alice")
+    assert (status, "no server answers" in err) == (0, True)
+    assert (tmp_path / ".fnrunner" / "credentials").exists()

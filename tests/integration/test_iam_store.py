@@ -19,7 +19,7 @@ from fnrunner.auth.iam import AGAIN, LAMBDA, MAX_ASKING, Iam
 from fnrunner.auth.iam_error import EntityAlreadyExists
 from fnrunner.auth.identity import Identity, Kind, new_id
 from fnrunner.auth.keyring import Keyring
-from fnrunner.auth.master_key import MasterKey
+from fnrunner.auth.master_key import MasterKey, MasterKeys
 from fnrunner.auth.role_session import LIFETIME, RoleSessions
 from fnrunner.model.arn import Home
 from fnrunner.store.engine import Store
@@ -27,7 +27,7 @@ from fnrunner.store.errors import StoreUnavailable
 from fnrunner.store.schema import iam_access_key, iam_session
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
-MASTER = MasterKey(b"k" * 32, "master.key")
+MASTER = MasterKeys((MasterKey(b"k" * 32, "master.key"),))
 TRUST = {
     "Version": "2012-10-17",
     "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}},

@@ -14,14 +14,14 @@ from sqlalchemy import delete, insert, select
 from fnrunner.auth import keyring as keyring_module
 from fnrunner.auth.keyring import KeyDisabled, KeyNotFound, Keyring
 from fnrunner.auth.managed_key import new_version
-from fnrunner.auth.master_key import MasterKey
+from fnrunner.auth.master_key import MasterKey, MasterKeys
 from fnrunner.catalogue import snapshot
 from fnrunner.store.engine import Store
 from fnrunner.store.errors import StoreUnavailable
 from fnrunner.store.schema import encryption_key
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
-MASTER = MasterKey(b"k" * 32, "master.key")
+MASTER = MasterKeys((MasterKey(b"k" * 32, "master.key"),))
 
 
 async def keyring_of(store: Store) -> Keyring:

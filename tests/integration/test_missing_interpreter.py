@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from sqlalchemy import insert
 
+from fnrunner.cli.deploy import local
 from fnrunner.cli.main import run
 from fnrunner.model.invocation import Succeeded
 from fnrunner.runtimes.python import MOST_MINORS_AWAY, OLDEST_MINOR, PythonRuntime
@@ -137,3 +141,98 @@ def test_a_deployment_says_what_the_workers_lack(
     assert len(warnings) == bool(said)
     assert all(warning.startswith(said) for warning in warnings)
     assert [line for line in err.splitlines() if line.startswith("warning: ")] == [f"warning: {w}" for w in warnings]
+
+
+THERE = {"python3.9": "python3.9", "python3.13": "python3.13", "nodejs22.x": "nodejs22.x"}
+
+
+def runtime_now(capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert run(("functions", "show", "folder", "--json")) == 0
+    return str(json.loads(capsys.readouterr().out)["Configuration"]["Runtime"])
+
+
+def test_a_function_that_names_no_runtime_gets_one_that_the_workers_have(
+    server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "this_runtime", lambda: "python3.11")
+    enter(server, THERE)
+    path = of_a_folder(tmp_path)
+    assert run(("deploy", path)) == 0
+    err = capsys.readouterr().err
+    assert err == "folder gets python3.13: the workers do not have python3.11, which this is\n"
+    assert runtime_now(capsys) == "python3.13"
+
+
+def test_a_function_that_works_does_not_get_a_runtime_that_no_worker_has_unless_somebody_insists(
+    server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(server, THERE)
+    path = of_a_folder(tmp_path)
+    assert run(("deploy", path, "--runtime", "python3.9")) == 0
+    capsys.readouterr()
+    assert run(("deploy", path, "--runtime", "python3.14")) == 2
+    err = capsys.readouterr().err
+    assert "folder runs on python3.9, and python3.14 is on no worker (h1): it would run no more" in err
+    assert "Choose one of python3.9, python3.13, install python3.14 there" in err
+    assert runtime_now(capsys) == "python3.9"
+    assert run(("deploy", path, "--runtime", "python3.14", "--yes")) == 0
+    assert runtime_now(capsys) == "python3.14"
+    assert run(("deploy", path, "--runtime", "python3.15")) == 0, "it does not work now either"
+
+
+def test_so_does_one_of_a_template(server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    enter(server, THERE)
+    template = Path(of_a_template(tmp_path))
+    template.write_text(template.read_text().replace("python3.14", "python3.13"))
+    assert run(("deploy", str(template), "--json")) == 0
+    template.write_text(template.read_text().replace("python3.13", "python3.14"))
+    capsys.readouterr()
+    assert run(("deploy", str(template), "--json")) == 2
+    assert "python3.14 is on no worker (h1): it would run no more" in capsys.readouterr().err
+    assert run(("deploy", str(template), "--json", "--yes")) == 0
+
+
+def test_a_runtime_that_nobody_knows_is_refused(
+    server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(server, THERE)
+    assert run(("deploy", of_a_folder(tmp_path), "--runtime", "cobol")) == 2
+    assert capsys.readouterr().err == (
+        "fnrunner: folder: 'cobol' is no runtime that fnrunner knows\nChoose one of nodejs22.x, python3.9, python3.13.\n"
+    )
+
+
+def zipped(root: Path, **files: str) -> str:
+    with ZipFile(root / "folder.zip", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name.replace("_", "."), text)
+    return str(root / "folder.zip")
+
+
+def test_a_zip_that_is_packaged_already_is_deployed_as_it_is(
+    server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(server, THERE)
+    path = zipped(tmp_path, app_py=SOURCE)
+    assert run(("deploy", path, "--json")) == 0
+    [made] = json.loads(capsys.readouterr().out)["functions"]
+    assert made["name"] == "folder"
+    assert made["code_sha256"] == b64encode(sha256(Path(path).read_bytes()).digest()).decode()
+    assert run(("functions", "show", "folder")) == 0
+    assert "app.handler" in capsys.readouterr().out
+
+
+def test_a_zip_in_which_no_language_can_be_seen_wants_its_runtime_and_handler(
+    server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter(server, THERE)
+    path = zipped(tmp_path, index_mjs="export const handler = async () => 1")
+    assert run(("deploy", path)) == 2
+    assert "Say --runtime and --handler" in capsys.readouterr().err
+    assert run(("deploy", path, "--runtime", "nodejs22.x")) == 2
+    assert "--handler" in capsys.readouterr().err
+    assert run(("deploy", path, "--runtime", "nodejs22.x", "--handler", "index.handler")) == 0
+    assert run(("deploy", path, "--memory", "256")) == 0, "what it has stays as it is"
+    (tmp_path / "folder.zip").write_bytes(b"no zip")
+    assert run(("deploy", path, "--name", "other")) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from fnrunner.model.invocation import FunctionError, Succeeded
 from fnrunner.runtimes.image import NAME, ImageRuntime
 from fnrunner.sandbox import cgroups
 from fnrunner.sandbox.cgroups import MOUNT
+from fnrunner.sandbox.oci.engine import Engine, engines
 from fnrunner.sandbox.oci.errors import ImageChanged, ImageError, ImageRefused
 from fnrunner.sandbox.oci.sandbox import ContainerSandbox
 from fnrunner.sandbox.oci.store import ImageStore
@@ -204,6 +206,48 @@ async def test_what_a_dead_worker_left_is_removed_by_the_next_one(world: World, 
     # those with limits are the other sandbox's to remove
     left = groups_of(environment.environment_id)
     assert {path.parent.name for path in left} <= {owner.name("functions")}
+
+
+async def test_a_start_that_is_cancelled_while_the_container_is_made_leaves_none(world: World, program: bytes) -> None:
+    environment = await world.environment(world.image(app(program), Entrypoint=["/srv/app"]))
+    engine, begun = engines()[0], world.directory / "begun"
+    slow = world.directory / "slow" / engine.name
+    slow.parent.mkdir()
+    kept = world.directory / "kept"
+    # it has read all it needs when the sandbox is told to give up
+    slow.write_text(f"""#!/bin/sh
+case "$*" in *" create "*)
+    home=$(echo "$*" | sed 's#.*--bundle \\([^ ]*\\)/bundle .*#\\1#')
+    cp -r $home {kept}; : > {begun}; sleep 0.3; mkdir -p $home; cp -r {kept}/. $home;;
+esac
+exec {engine.path} "$@"
+""")
+    slow.chmod(0o755)
+    world.sandbox._engine = Engine(str(slow))
+    starting = asyncio.create_task(environment.start())
+    async with asyncio.timeout(20):
+        while not begun.exists():
+            await asyncio.sleep(0.01)
+    for _ in range(2):
+        starting.cancel()
+        await asyncio.sleep(0.05)
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert list((world.directory / "environments").iterdir()) == []
+    assert processes_of(environment) == []
+    assert groups_of(environment.environment_id) == []
+
+
+async def test_an_image_that_cannot_be_put_in_its_place_is_not_said_to_be_there(
+    world: World, program: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(ImageError, match=r"could not be unpacked.*No space left on device"):
+        await world.environment(world.image(app(program), Entrypoint=["/srv/app"]))
+    assert list((world.directory / "images").iterdir()) == []
 
 
 async def test_extensions_of_an_image_run_beside_its_process(world: World, program: bytes) -> None:

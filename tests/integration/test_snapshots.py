@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from fnrunner.model.invocation import FunctionError, Succeeded
+from fnrunner.sandbox.left_behind import copy_files
 from fnrunner.sandbox.namespace import NamespaceSandbox
-from fnrunner.sandbox.snapshots import Snapshot, copy_files
+from fnrunner.sandbox.snapshots import Snapshot
 from fnrunner.worker.environment import Environment, EnvironmentState
 from tests.integration.environment_kit import Kit, invocation, kit, processes_of
 
@@ -211,6 +212,11 @@ async def test_a_file_that_is_open_for_reading_is_read_by_each_from_where_it_was
             "mine",
         ),
         ("import subprocess\nchild = subprocess.Popen(['sleep', '99'])", "processes"),
+        (
+            "import os, time\nif os.fork() == 0:\n    if os.fork() == 0: time.sleep(99)\n    os._exit(0)\nos.wait()",
+            "processes",
+        ),
+        ("import signal\nsignal.setitimer(signal.ITIMER_REAL, 99, 1)", "timer"),
         ("import socket\na, b = socket.socketpair()", "keeps open"),
         ("import asyncio\nloop = asyncio.new_event_loop()", "keeps open"),
         ("file = open('/tmp/mine', 'w')", "/tmp/mine"),
@@ -411,6 +417,26 @@ async def test_a_snapshot_of_the_same_function_with_other_settings_takes_the_pla
             await asyncio.sleep(0.01)
     assert await answer(copy) == "one"
     assert await answer(await made.started(source, variables={"MINE": "two"})) == "two"
+
+
+async def test_what_nothing_is_started_of_any_more_is_dropped_and_its_copies_go_on(made: Kit) -> None:
+    source = "import os\ndef handler(event, context): return os.environ['AWS_LAMBDA_FUNCTION_VERSION']"
+    for number, (function, version) in enumerate((("one", "1"), ("one", "2"), ("two", "1"))):
+        await made.started(source, function=function, version=version, key=f"{function}-{version}")
+        await kept(made, number + 1)
+    copy = await made.started(source, function="one", version="1", key="one-1")
+    assert is_a_copy(copy)
+    made.sandbox.forget("one", "1", "one-1")
+    assert len(await kept(made)) == 3
+    made.sandbox.forget("one", "1", "another")
+    assert [each.of[:2] for each in await kept(made)] == [("one", "2"), ("two", "1")]
+    assert await answer(copy) == "1"
+    made.sandbox.forget("one", None, "")
+    assert [each.of[:2] for each in await kept(made)] == [("two", "1")]
+    # one that is being taken is not kept
+    await made.started(source, function="three", key="three")
+    made.sandbox.forget("three", "$LATEST", "")
+    assert [each.of[:2] for each in await kept(made)] == [("two", "1")]
 
 
 async def test_libraries_learn_that_they_have_been_copied(made: Kit) -> None:
@@ -648,7 +674,7 @@ async def test_what_nobody_uses_goes_and_when_memory_is_short_the_oldest(
     snapshots._look()
     assert len(snapshots._kept) == 2
     one, two = snapshots._kept.values()
-    monkeypatch.setattr("fnrunner.sandbox.snapshots._memory_is_scarce", lambda: True)
+    monkeypatch.setattr("fnrunner.sandbox.host_memory.is_scarce", lambda: True)
     snapshots._look()
     assert list(snapshots._kept.values()) == [two]
     await made.started(source, function="three", variables={"MINE": "three"})

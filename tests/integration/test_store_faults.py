@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, func, insert, select, text
 
+from fnrunner.app.node import _start
+from fnrunner.settings import Settings
 from fnrunner.store import schema
 from fnrunner.store.attempt import Attempt
 from fnrunner.store.engine import Store
@@ -101,10 +104,10 @@ asyncio.run(main())
 """
 
 
-async def test_four_processes_write_batches_into_one_store(store_url: str) -> None:
+async def test_four_processes_write_batches_into_one_store(empty_store_url: str) -> None:
     writers = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WRITER, store_url, f"writer-{number}", "40", "100",
+            sys.executable, "-c", WRITER, empty_store_url, f"writer-{number}", "40", "100",
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
         for number in range(4)
@@ -112,7 +115,7 @@ async def test_four_processes_write_batches_into_one_store(store_url: str) -> No
     async with asyncio.timeout(120):
         outputs = [await writer.communicate() for writer in writers]
     assert [(writer.returncode, out) for writer, (out, _) in zip(writers, outputs, strict=True)] == [(0, b"")] * 4
-    store = Store(store_url)
+    store = Store(empty_store_url)
     await store.start()
     assert await store.read(count) == 4 * 40 * 100
     await store.close()
@@ -158,6 +161,35 @@ async def test_a_server_that_stays_away_is_unavailable_within_the_patience(priva
     await asyncio.to_thread(private_postgres.start)
     assert await store.read(count) == 0
     await store.close()
+
+
+async def test_a_server_that_is_not_there_at_the_start_is_named_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    store = Store(f"postgresql://me:s3cret@127.0.0.1:{port}/x", patience=timedelta(minutes=10))
+    async with asyncio.timeout(30):
+        with pytest.raises(StoreUnavailable, match=rf"127.0.0.1:{port}/x cannot be used.*FNRUNNER_STORE_URL") as error:
+            await store.start()
+    assert "s3cret" not in str(error.value)
+
+
+async def test_a_part_that_waits_for_its_store_says_so_and_can_be_stopped(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, store_url="postgresql://me@127.0.0.1:1/x")
+    said, stop = asyncio.Event(), asyncio.Event()
+    words: list[str] = []
+
+    def announce(text: str) -> None:
+        words.append(text)
+        said.set()
+
+    async with AsyncExitStack() as stack:
+        starting = asyncio.create_task(_start(settings, ("api",), stack, stop, words.append, announce))
+        async with asyncio.timeout(30):
+            await said.wait()
+            stop.set()
+            assert await starting is None
+    assert words[0].startswith("waiting: The store at postgresql")
+    assert "FNRUNNER_STORE_URL" in words[0]
 
 
 class CommitCutter:

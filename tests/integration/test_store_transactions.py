@@ -114,8 +114,8 @@ async def test_work_that_has_begun_is_finished_when_its_caller_is_cancelled(stor
     assert await store.read(names) == ["one"]
 
 
-async def test_starting_and_closing_twice_is_harmless(store_url: str) -> None:
-    store = Store(store_url)
+async def test_starting_and_closing_twice_is_harmless(empty_store_url: str) -> None:
+    store = Store(empty_store_url)
     await store.start()
     await store.start()
     await store.close()
@@ -126,9 +126,9 @@ async def test_starting_and_closing_twice_is_harmless(store_url: str) -> None:
         await store.write(names)
 
 
-async def test_a_second_start_finds_what_the_first_left(store_url: str) -> None:
+async def test_a_second_start_finds_what_the_first_left(empty_store_url: str) -> None:
     for expected in ([], ["one"]):
-        store = Store(store_url)
+        store = Store(empty_store_url)
         await store.start()
         assert await store.read(names) == expected
         statement = store.insert_or_ignore(schema.bucket).values(name="one", directory="/d")
@@ -147,7 +147,7 @@ async def test_a_store_of_a_newer_release_is_refused_and_stays_as_it_is(store_ur
         await Store(store_url).start()
 
 
-async def test_processes_that_start_at_once_make_the_schema_once(store_url: str) -> None:
+async def test_processes_that_start_at_once_make_the_schema_once(empty_store_url: str) -> None:
     program = (
         "import asyncio, sys\n"
         "from fnrunner.store.engine import Store\n"
@@ -159,7 +159,7 @@ async def test_processes_that_start_at_once_make_the_schema_once(store_url: str)
     )
     starters = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", program, store_url],
+            [sys.executable, "-W", "error", "-c", program, empty_store_url],
             cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         for _ in range(5)
@@ -169,7 +169,7 @@ async def test_processes_that_start_at_once_make_the_schema_once(store_url: str)
         assert starter.stdout.readline() == "ready\n"
     ends = await asyncio.gather(*(asyncio.to_thread(starter.communicate, "go\n", 90) for starter in starters))
     assert [(starter.returncode, end[1]) for starter, end in zip(starters, ends, strict=True)] == [(0, "")] * 5
-    store = Store(store_url)
+    store = Store(empty_store_url)
     await store.start()
     count = select(func.count()).select_from(text("alembic_version"))
     assert await store.read(lambda connection: connection.execute(count).scalar()) == 1

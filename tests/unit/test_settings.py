@@ -34,7 +34,7 @@ def test_every_mistake_is_reported_at_once_with_what_it_takes() -> None:
         "FNRUNNER_PORT: 'seventy'",
         "a port",
         "FNRUNNER_COLOUR: no such setting",
-        "FNRUNNER_AUTH: 'maybe' is not off or iam",
+        "FNRUNNER_AUTH: 'maybe' is not off, iam or open",
     ):
         assert words in text
     assert "secret" not in text

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, field, only
-from fnrunner.api.errors import InvalidRequestContent
+from fnrunner.api.errors import InvalidParameter, InvalidRequestContent
 from fnrunner.model.function import Bucket, Notification
 
 MAX_NOTIFICATIONS = 100
@@ -24,15 +24,33 @@ async def put(ask: Ask) -> Response:
     """Make it, or point it elsewhere. The directory is absolute, on the host that runs the sources.
 
     Without one it keeps the directory it has; a new bucket gets ``buckets/NAME`` in the data directory, which is made.
+    ``create`` false refuses a directory that does not exist, where the sources run in this process and it can be seen.
     """
     document = await ask.document()
-    only(document, "directory")
+    only(document, "directory", "create")
     name, given = ask.path("name"), field(document, "directory", str, "an absolute path", "")
     bucket = Bucket(name, given) if given else await _chosen(ask, name)
+    if given and not field(document, "create", bool, "true or false", True):
+        await _check_there(ask, bucket)
     await ask.services.catalogue.put_bucket(bucket)
     if not given:
         await asyncio.to_thread(Path(bucket.directory).mkdir, parents=True, exist_ok=True)
     return answer(_bucket(ask, bucket))
+
+
+async def _check_there(ask: Ask, bucket: Bucket) -> None:
+    """Raises InvalidParameter. Whether it exists on another host only the sources there know."""
+    roles = (await ask.services.health()).roles
+    if "sources" in roles and not await asyncio.to_thread(Path(bucket.directory).is_dir):
+        raise NoDirectory(bucket.directory)
+
+
+class NoDirectory(InvalidParameter):
+    """A bucket is to watch what is no directory."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(f"There is no directory {directory}")
+        self.remedy = "Correct the path, or let it be made: `fnrunner bucket put NAME DIR --create`."
 
 
 async def _chosen(ask: Ask, name: str) -> Bucket:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, func, select
 from starlette.responses import Response
 
+from fnrunner.api.admin import known
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer
 from fnrunner.store.schema import attempt
 
@@ -21,6 +22,7 @@ async def read(ask: Ask) -> Response:
     null where the runtime does not tell, else ``{"modules", "imports": [[package, ms], …], "copied"}``.
     """
     function = ask.path("name")
+    await known.check(ask, function)
     since_ms = ask.number("since_ms", 0, 0, 1 << 53)
     limit = ask.number("limit", 20, 1, MOST)
     ran = and_(attempt.c.function == function, attempt.c.ended_ms >= since_ms, attempt.c.outcome.in_(_RAN))

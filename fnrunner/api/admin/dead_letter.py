@@ -10,6 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from broker.envelope import Attempt, Envelope
+from fnrunner.api.admin import known
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, only
 from fnrunner.api.errors import InvalidParameter, InvalidRequestContent
 from fnrunner.delivery.dead_letters import DeadLetterDetail, DeadLetterSummary
@@ -27,6 +28,7 @@ async def every(ask: Ask) -> Response:
     if state not in (*_STATES, "all"):
         raise InvalidParameter(f"state takes one of {', '.join(_STATES)} and all")
     name, limit = ask.path("name"), ask.number("limit", 50, 1, MAX_PAGE)
+    await known.check(ask, name)
     page = await ask.services.dead_letters.list(name, "" if state == "all" else state, ask.text("cursor"), limit)
     letters = [_summary(letter) for letter in page.letters]
     return answer({"dead_letters": letters, **({"cursor": page.marker} if page.marker else {})})

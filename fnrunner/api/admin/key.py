@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Text, and_, select, type_coerce, update
 from starlette.responses import Response
 
 from fnrunner.api.admin.endpoint import Ask, Endpoint, answer, field, only
 from fnrunner.api.errors import InvalidParameter, NotSupported
-from fnrunner.auth.keyring import DEFAULT, Keyring, KeyringError
+from fnrunner.auth.keyring import Keyring
 from fnrunner.auth.managed_key import ManagedKey
-from fnrunner.store.schema import function as functions
-from fnrunner.store.schema import stack as stacks
+from fnrunner.catalogue import resealing
 
 _ALIAS = re.compile(r"[a-zA-Z0-9/_-]{1,250}")
 
@@ -57,46 +54,13 @@ async def reseal(ask: Ask) -> Response:
     """
     keyring, services = _keyring(ask), ask.services
     await keyring.load()
-    secrets = await services.iam.reseal() if services.iam is not None else 0
-    environments, failed = await services.catalogue.change(partial(_reseal_functions, keyring=keyring))
-    await services.store.write(_reseal_stacks)
+    secrets, failed = await services.iam.reseal() if services.iam is not None else (0, [])
+    environments = await services.catalogue.change(partial(resealing.functions, keyring=keyring))
+    stacks = await services.store.write(partial(resealing.stacks, keyring=keyring))
     code = await services.catalogue.artifacts.reseal()
-    failed += [f"code {one}" for one in code.failed]
-    return answer({"secrets": secrets, "environments": environments, "code": code.changed, "failed": failed})
-
-
-def _reseal_functions(connection: Connection, keyring: Keyring) -> tuple[int, list[str]]:
-    """Reading opens, writing seals: with the newest version. How many were not sealed with it, and what failed."""
-    stored = type_coerce(functions.c.document, Text).label("stored")
-    changed, failed = 0, []
-    for row in connection.execute(select(functions.c.name, functions.c.version, functions.c.document, stored)).all():
-        try:
-            if not _is_due(row.stored, keyring):
-                continue
-        except KeyringError as error:
-            failed.append(f"function {row.name}, {row.version}: {error}")
-            continue
-        where = and_(functions.c.name == row.name, functions.c.version == row.version)
-        connection.execute(update(functions).where(where).values(document=row.document))
-        changed += 1
-    return changed, failed
-
-
-def _is_due(stored: str, keyring: Keyring) -> bool:
-    """Whether a function's document as it is in the store has variables that its key's newest version did not seal.
-
-    Raises KeyringError for what cannot be opened.
-    """
-    document = json.loads(stored)
-    environment = document.get("environment")
-    if not isinstance(environment, str):
-        return bool(environment)
-    return keyring.renewed_text(environment, document.get("kms_key_arn") or DEFAULT) != environment
-
-
-def _reseal_stacks(connection: Connection) -> None:
-    for row in connection.execute(select(stacks.c.name, stacks.c.document).with_for_update()).all():
-        connection.execute(update(stacks).where(stacks.c.name == row.name).values(document=row.document))
+    failed += [*environments.failed, *stacks.failed, *(f"code {one}" for one in code.failed)]
+    counts = {"environments": environments.changed, "stacks": stacks.changed, "code": code.changed}
+    return answer({"secrets": secrets, **counts, "failed": failed})
 
 
 async def _set(ask: Ask, *, enabled: bool) -> Response:

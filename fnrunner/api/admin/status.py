@@ -5,7 +5,11 @@ What `fnrunner doctor` and `fnrunner status` read.
 
 from __future__ import annotations
 
+import asyncio
 import platform
+import shutil
+import socket
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -46,6 +50,9 @@ async def status(ask: Ask) -> Response:
             },
             "store": {"kind": services.store.dialect, "url": services.store.where, "fault": fault},
             "sandbox": services.settings.sandbox,
+            "host": socket.gethostname(),
+            "data_dir": await asyncio.to_thread(_disk, services.settings.data_dir),
+            "credentials_file": str(services.settings.credentials),
             "workers": workers,
             "processes": [_process(seen) for seen in processes],
             "load": _load(services.load()),
@@ -65,6 +72,14 @@ async def _processes(ask: Ask) -> tuple[list[dict[str, Any]], list[Seen], str]:
         return [], [], str(error)
     by_id = {process.id: process for process in seen}
     return [_worker(row, by_id.get(row.id), now_ms) for row in rows], seen, ""
+
+
+def _disk(directory: Path) -> dict[str, Any]:
+    """``free_bytes`` is None where nobody knows."""
+    try:
+        return {"path": str(directory), "free_bytes": shutil.disk_usage(directory).free}
+    except OSError:
+        return {"path": str(directory), "free_bytes": None}
 
 
 def _worker(row: Row[Any], seen: Seen | None, now_ms: int) -> dict[str, Any]:

@@ -70,7 +70,7 @@ async def publish(ask: Ask) -> Response:
     document = await ask.document()
     only(document, "message", "subject", "attributes")
     message = _message(document)
-    if await created.find(ask.services.store, name) is None:
+    if not await _is_topic(ask, name):
         raise ResourceNotFound(f"There is no topic {name}. Create it with `fnrunner topic create {name}`.")
     try:
         await ask.services.broker.publish(message, exchange=name, routing_key=name)
@@ -106,18 +106,29 @@ async def subscriptions(ask: Ask) -> Response:
 
 
 async def subscribe(ask: Ask) -> Response:
-    """A function hears the topic from now on. Again with another filter: that one holds."""
+    """A function hears the topic from now on. Again with another filter: that one holds.
+
+    ``topic_made``: nobody had created the topic here, and nothing had heard it.
+    """
     topic = created.checked_name(ask.path("name"))
     document = await ask.document()
     only(document, "function", "qualifier", "filter_policy", "filter_scope")
     subscription = _read(ask, topic, document)
     rules.check(subscription)
+    new = not await _is_topic(ask, topic)
     if await created.find(ask.services.store, topic) is None:
         # somebody else's exchange is as good; where there is none, it is made
         await ask.services.broker.declare(Topology(exchanges=(_exchange(topic),)))
     home = ask.services.home
     await ask.services.catalogue.change(lambda c: rules.put(c, subscription, home))
-    return answer(_shown(ask, subscription))
+    return answer({**_shown(ask, subscription), "topic_made": new})
+
+
+async def _is_topic(ask: Ask, name: str) -> bool:
+    """Whether it was created here, or something hears it."""
+    if await created.find(ask.services.store, name) is not None:
+        return True
+    return any(one.topic == name for one in await ask.services.catalogue.list_triggers(TopicSubscription))
 
 
 def _read(ask: Ask, topic: str, document: dict[str, Any]) -> TopicSubscription:

@@ -15,11 +15,12 @@ from typing import Any
 from fnrunner.cli.client import Progress
 from fnrunner.cli.deploy import image
 from fnrunner.cli.deploy.api import ApiPlan
+from fnrunner.cli.deploy.naming import Entry
 from fnrunner.cli.deploy.plan import FunctionPlan
 from fnrunner.cli.deploy.server import Server
 from fnrunner.cli.deploy.spec import QueueSpec, Stack
 from fnrunner.cli.deploy.trigger import Change, shown
-from fnrunner.cli.error import CliError, UsageFault
+from fnrunner.cli.error import INTERRUPTED, CliError, UsageFault
 
 QUEUE_DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {"visibility_timeout_s": 30, "max_receive_count": None, "dead_letter_queue": "", "fifo": False}
@@ -44,11 +45,16 @@ class Journal:
         try:
             yield
         except CliError as error:
-            done = ", ".join(self.steps) or "nothing"
-            broke = BrokeOff(f"{name}: {error}\nDone before that: {done}", error.remedy)
-            broke.status = error.status
-            raise broke from error
+            raise self._broke_off(name, str(error), error.remedy, error.status) from error
+        except KeyboardInterrupt as error:
+            # as any other fault: whoever takes steps back does so
+            remedy = "This step may have been done, or not. Run it again: what is done already is not done twice."
+            raise self._broke_off(name, "interrupted", remedy, INTERRUPTED) from error
         self.steps.append(name)
+
+    def _broke_off(self, name: str, why: str, remedy: str, status: int) -> BrokeOff:
+        done = ", ".join(self.steps) or "nothing"
+        return BrokeOff(f"{name}: {why}\nDone before that: {done}", remedy, status=status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,20 @@ def apply_apis(plans: Iterable[ApiPlan], server: Server, journal: Journal) -> No
                 server.put_api(plan)
 
 
+def publish_versions(
+    plans: tuple[FunctionPlan, ...], server: Server, journal: Journal, progress: Callable[[str], Any]
+) -> dict[str, str]:
+    """Create and update functions, then publish those of their versions that have no number; what is remembered of these."""
+    _functions(plans, server, journal, progress)
+    published = {}
+    for plan in plans:
+        for version in (one for one in plan.spec.versions if not one.number):
+            with journal.step(f"version {version.name} of {plan.spec.name}"):
+                number = server.releases.publish(plan.spec.name, version)
+            published[version.name] = str(Entry(plan.spec.name, number, version.said))
+    return published
+
+
 def apply_functions(
     plans: tuple[FunctionPlan, ...], server: Server, journal: Journal, progress: Callable[[str], Any], *, removing: bool
 ) -> None:
@@ -136,9 +156,7 @@ def apply_functions(
 
     Without ``removing``, triggers that are not wanted stay: they go when the deployment can no longer fail.
     """
-    for plan in plans:
-        with progress(plan.spec.name) as uploading:
-            _function(plan, server, journal, uploading)
+    _functions(plans, server, journal, progress)
     for phase in PHASES:
         for plan in plans:
             phase(plan, server, journal)
@@ -149,10 +167,25 @@ def apply_functions(
                     server.apply_trigger(plan.spec.name, step)
 
 
+def _functions(
+    plans: tuple[FunctionPlan, ...], server: Server, journal: Journal, progress: Callable[[str], Any]
+) -> None:
+    for plan in plans:
+        with progress(plan.spec.name) as uploading:
+            _function(plan, server, journal, uploading)
+
+
 def _alias(plan: FunctionPlan, server: Server, journal: Journal) -> None:
     if plan.alias and plan.spec.alias:
         with journal.step(f"alias {plan.spec.alias.name} of {plan.spec.name}"):
-            server.point_alias(plan.spec.name, plan.spec.alias, plan.version, image.published_sha256(plan.package))
+            code_sha256 = image.published_sha256(plan.package)
+            server.releases.point_alias(plan.spec.name, plan.spec.alias, plan.version, code_sha256)
+
+
+def _aliases(plan: FunctionPlan, server: Server, journal: Journal) -> None:
+    for step in plan.aliases:
+        with journal.step(f"alias {step.spec.name} of {plan.spec.name}"):
+            server.releases.apply(plan.spec.name, step)
 
 
 def _event_invoke(plan: FunctionPlan, server: Server, journal: Journal) -> None:
@@ -170,7 +203,7 @@ def _concurrency(plan: FunctionPlan, server: Server, journal: Journal) -> None:
 def _provisioned(plan: FunctionPlan, server: Server, journal: Journal) -> None:
     if plan.provisioned and plan.spec.alias:
         with journal.step(f"provisioned concurrency of {plan.spec.name}"):
-            server.put_provisioned(plan.spec.name, plan.spec.alias.name, plan.spec.alias.provisioned)
+            server.releases.put_provisioned(plan.spec.name, plan.spec.alias.name, plan.spec.alias.provisioned)
 
 
 def _notifications(plan: FunctionPlan, server: Server, journal: Journal) -> None:
@@ -188,7 +221,7 @@ def _permissions(plan: FunctionPlan, server: Server, journal: Journal) -> None:
             server.remove_permission(plan.spec.name, gone)
 
 
-PHASES = (_alias, _event_invoke, _concurrency, _provisioned, _notifications, _permissions)
+PHASES = (_alias, _aliases, _event_invoke, _concurrency, _provisioned, _notifications, _permissions)
 """What belongs to a function, in the order in which it is made: each for all functions before the next."""
 
 

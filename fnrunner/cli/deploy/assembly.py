@@ -9,8 +9,9 @@ from typing import Any
 
 from fnrunner.cli.deploy import attachment, conversion, resource
 from fnrunner.cli.deploy.fault import Faults
+from fnrunner.cli.deploy.function import notification
 from fnrunner.cli.deploy.naming import Resource
-from fnrunner.cli.deploy.resource import FUNCTION, HTTP_API, MAPPING, REST_API
+from fnrunner.cli.deploy.resource import BUCKET, FUNCTION, HTTP_API, MAPPING, REST_API, TOPIC
 from fnrunner.cli.deploy.spec import ApiSpec, FunctionSpec
 from fnrunner.model.arn import FunctionRef, InvalidArn
 
@@ -44,9 +45,40 @@ def with_mappings(
         elif name:
             what = f"names {name}, which is no function of this template"
             faults.add(found.line, f"Resources.{found.logical}", what)
+    _listening(known, resources, read, faults)
     for function in (r for r in resources if r.type == FUNCTION):
         _check_doubles(known[function.name], function, faults)
     return list(known.values())
+
+
+def _listening(known: dict[str, FunctionSpec], resources: list[Resource], read: Values, faults: Faults) -> None:
+    """What topics and buckets say themselves of who is told."""
+    for found in resources:
+        if found.type == TOPIC:
+            for index, one in enumerate(filter(None, read[found.logical].get("Subscription") or ())):
+                values = {"TopicArn": f":{found.name}", "Endpoint": one.get("Endpoint")}
+                if (name := _listener(known, found, one.get("Endpoint"), "Subscription", faults)) is not None:
+                    known[name] = attachment.subscribe(known[name], f"{found.logical}-{index}", values)
+        if found.type == BUCKET:
+            configuration = read[found.logical].get("NotificationConfiguration") or {}
+            for index, one in enumerate(filter(None, configuration.get("LambdaConfigurations") or ())):
+                target = one.get("Function")
+                if (name := _listener(known, found, target, "NotificationConfiguration", faults)) is not None:
+                    properties = {"Bucket": found.name, "Events": [one.get("Event")], "Filter": one.get("Filter")}
+                    qualifier = attachment.qualifier_of(str(target), {})
+                    made = notification(f"{found.logical}-{index}", properties, qualifier)
+                    known[name] = replace(known[name], notifications=(*(known[name].notifications or ()), made))
+
+
+def _listener(
+    known: Mapping[str, FunctionSpec], found: Resource, target: object, key: str, faults: Faults
+) -> str | None:
+    name = _function_name(str(target or ""))
+    if name in known:
+        return name
+    what = f"names {name or 'nothing'}, which is no function of this template"
+    faults.add(found.line, f"Resources.{found.logical}.Properties.{key}", what)
+    return None
 
 
 def _function_name(text: str) -> str:

@@ -134,7 +134,8 @@ def _event(kind: str, spec: FunctionSpec, logical: str, properties: Mapping[str,
     return replace(spec, triggers=(*(spec.triggers or ()), *made))
 
 
-def _subscription(spec: FunctionSpec, logical: str, values: Mapping[str, Any]) -> FunctionSpec:
+def subscribe(spec: FunctionSpec, logical: str, values: Mapping[str, Any]) -> FunctionSpec:
+    """With a subscription, from the properties of an AWS::SNS::Subscription."""
     properties = {
         "Topic": values.get("TopicArn"),
         **{k: values[k] for k in ("FilterPolicy", "FilterPolicyScope") if k in values},
@@ -166,6 +167,6 @@ def _permission(spec: FunctionSpec, logical: str, values: Mapping[str, Any]) -> 
 
 
 _ONTO: Mapping[str, Callable[[FunctionSpec, str, Mapping[str, Any]], FunctionSpec]] = {
-    URL: _url, INVOKE_CONFIG: _invoke_config, SUBSCRIPTION: _subscription, RULE: _rule, SCHEDULE: _schedule,
+    URL: _url, INVOKE_CONFIG: _invoke_config, SUBSCRIPTION: subscribe, RULE: _rule, SCHEDULE: _schedule,
     PERMISSION: _permission,
 }  # fmt: skip

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fnrunner.cli.deploy.api import ApiPlan, as_put
 from fnrunner.cli.deploy.apply import QUEUE_DEFAULTS, Journal
 from fnrunner.cli.deploy.plan import Current
+from fnrunner.cli.deploy.release import plan_aliases
 from fnrunner.cli.deploy.server import Server
-from fnrunner.cli.deploy.spec import CodeSource, FunctionSpec, NotificationSpec, QueueSpec
+from fnrunner.cli.deploy.spec import CodeSource, FunctionSpec, NotificationSpec, QueueSpec, RoutedAliasSpec
 from fnrunner.cli.deploy.stack_record import Owned
 from fnrunner.cli.deploy.trigger import Kind, TriggerSpec
 
 _CONFIGURATION = (
     "Runtime", "Handler", "Role", "Description", "Timeout", "MemorySize", "EphemeralStorage", "Environment",
-    "DeadLetterConfig", "LoggingConfig", "Layers",
+    "DeadLetterConfig", "LoggingConfig", "Layers", "TracingConfig",
 )  # fmt: skip
 _EMPTY: Mapping[str, Any] = {
     "Description": "",
@@ -31,7 +33,8 @@ _EMPTY: Mapping[str, Any] = {
 
 def remembered(server: Server, strangers: Collection[Owned]) -> dict[str, Any]:
     """A document of them for a stack's record, which keeps the code that is named in it. Empty for none."""
-    names = {kind: [one.name for one in strangers if one.kind == kind] for kind in ("function", "http_api", "queue")}
+    kinds = ("function", "http_api", "queue", "alias")
+    names = {kind: [one.name for one in strangers if one.kind == kind] for kind in kinds}
     functions = {name: server.current(name, triggers=True) for name in names["function"]}
     queues, apis = server.queues(), {api["name"]: api for api in server.apis()}
     document = {
@@ -39,6 +42,7 @@ def remembered(server: Server, strangers: Collection[Owned]) -> dict[str, Any]:
         "functions": {name: _document(there) for name, there in functions.items()},
         "http_apis": {name: apis[name] for name in names["http_api"]},
         "queues": {name: queues[name] for name in names["queue"]},
+        "aliases": {name: found for name in names["alias"] if (found := _alias(server, name))},
     }
     return document if any(document.values()) else {}
 
@@ -54,18 +58,31 @@ def digest_of(code_sha256: str) -> str:
 
 def taken_over(document: Mapping[str, Any]) -> Iterator[Owned]:
     """What belongs to the stack from now on."""
-    for kind in ("function", "http_api"):
-        yield from (Owned(kind, name) for name in document.get(f"{kind}s", {}))
+    for kind, key in (("function", "functions"), ("http_api", "http_apis"), ("alias", "aliases")):
+        yield from (Owned(kind, name) for name in document.get(key, {}))
 
 
 def put_back_resources(document: Mapping[str, Any], server: Server, journal: Journal) -> None:
-    """Queues and HTTP APIs as they were. Raises BrokeOff."""
+    """Queues, HTTP APIs and aliases as they were. Raises BrokeOff."""
     for name, attributes in document.get("queues", {}).items():
         with journal.step(f"queue {name}"):
             server.put_queue(QueueSpec(name, {**QUEUE_DEFAULTS, **attributes}))
     for name, api in document.get("http_apis", {}).items():
         with journal.step(f"HTTP API {name}"):
             server.put_api(ApiPlan(name, "updated", as_put(api)))
+    for name, alias in document.get("aliases", {}).items():
+        function, _, own = name.partition(":")
+        spec = RoutedAliasSpec(own, **alias)
+        for step in plan_aliases((spec,), server.releases.states(function, (own,))):
+            with journal.step(f"alias {own} of {function}"):
+                server.releases.apply(function, step)
+
+
+def _alias(server: Server, name: str) -> dict[str, Any]:
+    """What makes it again; empty where it has gone meanwhile."""
+    function, _, alias = name.partition(":")
+    found = server.releases.state(function, alias)
+    return asdict(found) if found else {}
 
 
 def _document(there: Current) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def pip_command(requirements: Path, target: Target, folder: Path, found: str | N
     """The pip to run: the runtime's own, else this one, told to fetch wheels for the other version."""
     command = [
         found or sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-        "--no-compile", "--target", str(folder), "--requirement", str(requirements),
+        "--no-compile", "--target", str(folder), "--requirement", str(requirements.absolute()),
     ]  # fmt: skip
     machine = "arm64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
     if found is None or target.architecture != machine:

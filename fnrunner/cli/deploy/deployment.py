@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fnrunner.cli.client import Client
-from fnrunner.cli.deploy import dependency, interpreter, local
+from fnrunner.cli.deploy import dependency, export, interpreter, judge, local
 from fnrunner.cli.deploy.apply import Journal, apply_functions
 from fnrunner.cli.deploy.build import Builder
 from fnrunner.cli.deploy.convergence import LAYER_CODE, LISTS, Convergence, Preview
 from fnrunner.cli.deploy.conversion import implicit_rest_api
 from fnrunner.cli.deploy.event import IMPLICIT_API
+from fnrunner.cli.deploy.judge import Judge
 from fnrunner.cli.deploy.package import Package
 from fnrunner.cli.deploy.plan import FunctionPlan, plan_function
 from fnrunner.cli.deploy.rollout import Rollout, leaving, retained_before
@@ -22,7 +25,7 @@ from fnrunner.cli.deploy.server import Server
 from fnrunner.cli.deploy.spec import Stack
 from fnrunner.cli.deploy.stack_record import Owned, Record, Revision, Status, owned_by
 from fnrunner.cli.deploy.stack_server import StackServer
-from fnrunner.cli.error import CliError, UsageFault
+from fnrunner.cli.error import INTERRUPTED, CliError, UsageFault
 from fnrunner.cli.output import Output
 
 Agree = Callable[[Mapping[str, Any]], bool]
@@ -53,6 +56,10 @@ class Declined(CliError):
     """Nothing was changed."""
 
 
+class Interrupted(CliError):
+    """A deployment was interrupted between two steps."""
+
+
 class MeanwhileChanged(CliError):
     """Somebody else has deployed the stack while this was being prepared."""
 
@@ -78,16 +85,27 @@ class Deployment:
         client = Client(endpoint_url)
         return cls(Server(client), StackServer(client), output, environ, **rest)
 
-    def template(self, wish: Wish) -> dict[str, Any]:
-        """Deploy a SAM template. Raises TemplateFault, UsageFault, StackInUse, WentBack, NotCleaned."""
+    def template(self, wish: Wish, prepared: Judge | None = None) -> dict[str, Any]:
+        """Deploy a SAM template; a judge that is ``prepared`` is closed. Raises TemplateFault, UsageFault, JudgeFailed,
+        StackInUse, WentBack, NotCleaned."""
+        text = wish.file.read_text()
+        with closing(prepared or Judge(judge.cache_folder(self.environ), text, use_cache=self.use_cache)) as asked:
+            if self.server.enforces():
+                # roles are made, for which the translator is imported here anyway
+                asked.close()
+            return self._template(wish, text, asked)
+
+    def _template(self, wish: Wish, text: str, asked: Judge) -> dict[str, Any]:
         record = self._settled(wish)
         owners = self.stacks.owners()
         target = Revision(
-            wish.file.read_text(), wish.file.name, wish.parameters, origin=wish.origin,
-            implicit_api=implicit_api_of(record, owners),
+            text, wish.file.name, wish.parameters, origin=wish.origin,
+            implicit_api=implicit_api_of(record, owners), published=record.current.published if record.current else {},
         )  # fmt: skip
         convergence = self._convergence(record, wish.name)
         stack = convergence.read(target, wish.file)
+        assert stack.case is not None
+        asked.ask(stack.case)
         _check_owners(owned_by(stack), owners, wish.name)
         builder = Builder(dependency.cache_folder(self.environ), self.use_cache)
         functions, layers = builder.build_all(stack.functions), builder.build_layers(stack.layers)
@@ -95,14 +113,22 @@ class Deployment:
         target = replace(
             target, code={name: one.digest for name, one in functions.items()},
             layers={name: one.digest for name, one in layers.items()},
+            imports=tuple(sorted(stack.imports)), exports=tuple(sorted(stack.exports)),
         )  # fmt: skip
         if layers:
             # Read again: only now is it known which version of a layer has the content.
             stack = convergence.read(target, wish.file)
+        if stack.exports or stack.imports or record.exports:
+            export.check(record, stack.exports, stack.imports, self.stacks.others(wish.name))
         gone = leaving(record.owned, stack, retained_before(record, convergence))
         preview = convergence.preview(stack, packages.__getitem__, tuple(gone))
-        preview = _warned(preview, interpreter.warnings(stack.functions, self.server.workers()))
+        workers = self.server.workers()
+        interpreter.check_known(stack.functions, workers)
+        asked.check()
+        preview = _warned(preview, interpreter.warnings(stack.functions, workers))
         _check_gone(gone, wish, record)
+        if not wish.yes and not wish.dry_run:
+            interpreter.check_kept(preview.report["functions"], workers)
         nothing = preview.changes_nothing and record.current is not None
         if wish.dry_run or (nothing and target.same_as(record.current)):
             self._tell(stack, packages)
@@ -134,7 +160,8 @@ class Deployment:
                 hold.check()
                 self.stacks.upload(package)
             rollout = Rollout(convergence, self.stacks, hold)
-            _, report = rollout.deploy(record, target, packages.__getitem__, preview.stack)
+            with _interrupted(wish.name):
+                _, report = rollout.deploy(record, target, packages.__getitem__, preview.stack)
         for warning in set(report["warnings"]) - set(preview.report["warnings"]):
             self.output.note(f"warning: {warning}")
         warnings = list(dict.fromkeys((*report["warnings"], *preview.report["warnings"])))
@@ -158,7 +185,8 @@ class Deployment:
             self.output.note(
                 f"stack {name}: a deployment broke off while {record.status.value}; bringing it to an end first"
             )
-            return Rollout(self._convergence(record, name), self.stacks, hold).recover(record)
+            with _interrupted(name):
+                return Rollout(self._convergence(record, name), self.stacks, hold).recover(record)
 
     def delete(self, name: str, agree: Callable[[Record], bool]) -> list[Owned]:
         """Take away everything that the stack made, and forget it; what went. Raises Declined, StackInUse, BrokeOff."""
@@ -175,26 +203,50 @@ class Deployment:
 
     def _convergence(self, record: Record, name: str) -> Convergence:
         functions = [one.name for one in (*record.owned, *record.creating) if one.kind == "function"]
-        return Convergence(self.server.owning(functions), self.output, name)
+        others = partial(self.stacks.others, name)
+        return Convergence(self.server.owning(functions), self.output, name, others)
 
     def _report(self, report: Mapping[str, Any], wish: Wish, *, changed: bool) -> dict[str, Any]:
         return {**{kind: report[kind] for kind in LISTS}, "outputs": report["outputs"], "warnings": report["warnings"],
                 "stack": wish.name, "changed": changed, "dry_run": wish.dry_run}  # fmt: skip
 
-    def function(self, path: Path, options: local.Options) -> dict[str, Any]:
-        """Deploy a folder or file with a handler. Raises UsageFault, BrokeOff."""
-        current = self.server.current(local.function_name(path, options))
-        spec = local.function_spec(path, options, current, self.server.home())
+    def function(self, path: Path, options: local.Options, *, yes: bool = False) -> dict[str, Any]:
+        """Deploy a folder or file with a handler, or a zip. ``yes``: also where no worker has its new runtime.
+
+        Raises UsageFault, BrokeOff.
+        """
+        current, workers = self.server.current(local.function_name(path, options)), self.server.workers()
+        local.check_zip(path, options, current)
+        usual = interpreter.chosen(local.this_runtime(), workers)
+        spec = local.function_spec(path, options, current, self.server.home(), usual)
+        interpreter.check_known((spec,), workers)
         builder = Builder(dependency.cache_folder(self.environ), self.use_cache)
         plan = plan_function(spec, builder.build(spec), current)
-        warnings = interpreter.warnings((spec,), self.server.workers())
+        convergence = Convergence(self.server, self.output, "")
+        if not yes:
+            interpreter.check_kept([convergence.reported(plan)], workers)
+        if usual != local.this_runtime() and not (options.runtime or current.exists):
+            self.output.note(f"{spec.name} gets {usual}: the workers do not have {local.this_runtime()}, which this is")
+        warnings = interpreter.warnings((spec,), workers)
         for warning in warnings:
             self.output.note(f"warning: {warning}")
         apply_functions((plan,), self.server, Journal(), self.output.progress, removing=False)
         self.on_plans((plan,))
-        convergence = Convergence(self.server, self.output, "")
         nothing: dict[str, Any] = {kind: [] for kind in LISTS}
         return {**nothing, "functions": [convergence.reported(plan)], "outputs": {}, "warnings": warnings}
+
+
+@contextmanager
+def _interrupted(name: str) -> Iterator[None]:
+    """Raises Interrupted for what was interrupted between two steps; a step tells that itself."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"Interrupted while the stack {name} was deployed",
+            f"Run it again, or `fnrunner stack recover {name}`: either brings it to an end first.",
+            status=INTERRUPTED,
+        ) from error
 
 
 def _warned(preview: Preview, more: list[str]) -> Preview:

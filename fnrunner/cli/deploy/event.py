@@ -234,6 +234,7 @@ _STATE = one_of("ENABLED", "DISABLED")
 _METHOD = text(r"(?i)GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|ANY|\*", takes="a method of HTTP, or ANY")
 
 _S3_EVENTS = r"s3:Object(Created|Removed):(\*|Put|Post|Copy|CompleteMultipartUpload|Delete|DeleteMarkerCreated)"
+S3_EVENT = text(_S3_EVENTS, takes="s3:ObjectCreated:*, s3:ObjectRemoved:* or an exact form of them")
 _RULE = section({"Name": one_of("prefix", "suffix"), "Value": text()}, required=("Name", "Value"))
 
 
@@ -247,6 +248,7 @@ def _rules(node: Node, where: str, faults: Faults) -> list[dict[str, Any]]:
     return read
 
 
+S3_FILTER = section({"S3Key": section({"Rules": _rules})})
 SCHEDULE_V2: Mapping[str, Reader] = {
     "ScheduleExpression": expression("rate", "cron", "at"),
     "ScheduleExpressionTimezone": text(takes="a time zone such as Europe/Berlin"),
@@ -263,8 +265,8 @@ TYPES: Mapping[str, Reader] = {
     "S3": section(
         {
             "Bucket": text(takes="a bucket's name, as !Ref gives it"),
-            "Events": items(text(_S3_EVENTS, takes="s3:ObjectCreated:*, s3:ObjectRemoved:* or an exact form of them")),
-            "Filter": section({"S3Key": section({"Rules": _rules})}),
+            "Events": items(S3_EVENT),
+            "Filter": S3_FILTER,
         },
         required=("Bucket", "Events"),
     ),

@@ -146,6 +146,7 @@ def _configuration(name: str, values: Mapping[str, Any], role: str) -> dict[str,
         "Environment": {"Variables": (values.get("Environment") or {}).get("Variables", {})},
         "DeadLetterConfig": {"TargetArn": values.get("DeadLetterQueue") or values.get("DeadLetterConfig") or ""},
         "LoggingConfig": _logging(name, values.get("LoggingConfig") or {}),
+        "TracingConfig": {"Mode": values.get("Tracing") or "PassThrough"},
     }
 
 
@@ -188,10 +189,11 @@ def _url(given: Mapping[str, Any] | None, qualifier: str) -> tuple[TriggerSpec, 
 
 
 def _notifications(events: Mapping[str, Event], qualifier: str) -> tuple[NotificationSpec, ...]:
-    return tuple(_notification(name, one.properties, qualifier) for name, one in events.items() if one.type == "S3")
+    return tuple(notification(name, one.properties, qualifier) for name, one in events.items() if one.type == "S3")
 
 
-def _notification(name: str, properties: Mapping[str, Any], qualifier: str) -> NotificationSpec:
+def notification(name: str, properties: Mapping[str, Any], qualifier: str) -> NotificationSpec:
+    """From the properties of an event of a bucket."""
     rules = ((properties.get("Filter") or {}).get("S3Key") or {}).get("Rules", [])
     filters = {rule["Name"]: rule["Value"] for rule in rules if rule and rule.get("Name")}
     return NotificationSpec(

@@ -13,7 +13,6 @@ from fnrunner.cli.deploy.source import Node
 
 Function = Callable[[Resolver, Node, str], Node]
 REFUSED: Mapping[str, str] = {
-    "Fn::ImportValue": "stacks export nothing here: make it a parameter",
     "Fn::Transform": "there are no macros here",
     "Fn::ForEach": "AWS::LanguageExtensions is not supported: write out what the loop makes",
     "Fn::Cidr": "there are no networks here",
@@ -64,6 +63,20 @@ def _if(resolver: Resolver, argument: Node, where: str) -> Node:
     return resolver.node(elements[1 if resolver.scope.conditions[name] else 2], where)
 
 
+def _import_value(resolver: Resolver, argument: Node, where: str) -> Node:
+    """What another stack exports. It is looked for where nothing else is wrong with the name."""
+    name = resolver.node(argument, where)
+    if not name.is_scalar or not name.text:
+        return _wrong(resolver, argument, where, "ImportValue with something else than a name")
+    resolver.scope.imported.add(name.text)
+    if name.text in resolver.scope.exports:
+        return text_node(argument.line, resolver.scope.exports[name.text])
+    known = ", ".join(sorted(resolver.scope.exports)) or "nothing"
+    return _wrong(
+        resolver, argument, where, f"ImportValue with {name.text}, which no other stack exports: {known} is exported"
+    )
+
+
 def _join(resolver: Resolver, argument: Node, where: str) -> Node:
     elements = argument.elements()
     if len(elements) == 2 and elements[0].is_scalar:
@@ -104,6 +117,7 @@ TABLE: Mapping[str, Function] = {
     "Fn::FindInMap": _find_in_map,
     "Fn::GetAZs": _get_azs,
     "Fn::If": _if,
+    "Fn::ImportValue": _import_value,
     "Fn::Join": _join,
     "Fn::Select": _select,
     "Fn::Split": _split,

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fnrunner.cli.deploy.spec import FunctionSpec
+from fnrunner.cli.error import UsageFault
+from fnrunner.cli.output import natural
 from fnrunner.runtimes.stand_in import SETTING
 
 _LANGUAGE = re.compile(r"[0-9].*")
@@ -17,13 +19,69 @@ def warnings(functions: Iterable[FunctionSpec], workers: Sequence[Mapping[str, A
     """A line for each runtime that some worker lacks. ``workers`` are those of a status; what is not alive, or does not say
     what it runs, counts for nothing.
     """
-    knowing = [worker for worker in workers if worker["state"] == "alive" and worker.get("runtimes")]
+    knowing = _knowing(workers)
     users: dict[str, list[str]] = {}
     for function in functions:
         runtime = function.configuration.get("Runtime")
         if runtime and not function.code.image:
             users.setdefault(runtime, []).append(function.name)
     return [line for runtime, names in sorted(users.items()) for line in _of(runtime, ", ".join(names), knowing)]
+
+
+def check_known(functions: Iterable[FunctionSpec], workers: Sequence[Mapping[str, Any]]) -> None:
+    """Raises UsageFault for a runtime that neither this release nor any worker has heard of."""
+    from fnrunner.runtimes.choice import Runtimes
+
+    runtimes = Runtimes()
+    there = {name for worker in _knowing(workers) for name in worker["runtimes"]}
+    for function in functions:
+        name = str(function.configuration.get("Runtime") or "")
+        if name and not function.code.image and name not in there and not runtimes.serves(name):
+            known = sorted(there or runtimes.available(), key=natural)
+            raise UsageFault(
+                f"{function.name}: {name!r} is no runtime that fnrunner knows", f"Choose one of {', '.join(known)}."
+            )
+
+
+def check_kept(functions: Iterable[Mapping[str, Any]], workers: Sequence[Mapping[str, Any]]) -> None:
+    """Raises UsageFault for functions that work now, and would not with the runtime that they are to have.
+
+    ``functions`` are those of a report, with what would change of each.
+    """
+    knowing = _knowing(workers)
+    there = {name for worker in knowing for name in worker["runtimes"]}
+    for function in functions:
+        change = next((one for one in function["changes"] if one["key"] == "Runtime"), None)
+        if change is not None and change["new"] not in there and change["old"] in there:
+            raise UsageFault(
+                f"{function['name']} runs on {change['old']}, and {change['new']} is on no worker ({_hosts(knowing)}): it "
+                "would run no more",
+                f"Choose one of {_choices(change['new'], knowing)}, install {change['new']} there and start the workers again, "
+                "or say --yes to deploy it all the same.",
+            )
+
+
+def chosen(own: str, workers: Sequence[Mapping[str, Any]]) -> str:
+    """The runtime of a function that names none: ``own``, this Python's, where workers have it; else the newest of the same
+    language that all of them have, or some. ``own``, too, where nobody knows what workers have.
+
+    >>> worker = {"state": "alive", "runtimes": {"python3.9": "python3.9", "python3.13": "python3.13"}}
+    >>> chosen("python3.11", [worker]), chosen("python3.9", [worker]), chosen("python3.11", [])
+    ('python3.13', 'python3.9', 'python3.11')
+    """
+    have = [{name for name, by in worker["runtimes"].items() if name == by} for worker in _knowing(workers)]
+    if not have:
+        return own
+    for there in (set.intersection(*have), set.union(*have)):
+        alike = [name for name in there if _LANGUAGE.sub("", name) == _LANGUAGE.sub("", own)]
+        if alike:
+            return own if own in alike else max(alike, key=natural)
+    return own
+
+
+def _knowing(workers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that are alive and say what they run."""
+    return [worker for worker in workers if worker["state"] == "alive" and worker.get("runtimes")]
 
 
 def _of(runtime: str, names: str, workers: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -53,18 +111,9 @@ def _of(runtime: str, names: str, workers: Sequence[Mapping[str, Any]]) -> Itera
 
 def _choices(runtime: str, workers: Sequence[Mapping[str, Any]]) -> str:
     """What the workers have: of the same language, if there is any."""
-    there = sorted({name for worker in workers for name in worker["runtimes"]}, key=_natural)
+    there = sorted({name for worker in workers for name in worker["runtimes"]}, key=natural)
     language = _LANGUAGE.sub("", runtime)
     return ", ".join([name for name in there if _LANGUAGE.sub("", name) == language] or there)
-
-
-def _natural(name: str) -> list[tuple[str, int]]:
-    """For sorting: numbers by what they are worth.
-
-    >>> sorted(("python3.10", "python3.9"), key=_natural)
-    ['python3.9', 'python3.10']
-    """
-    return [(text, int(number or 0)) for text, number in re.findall(r"([^0-9]+)([0-9]*)", name)]
 
 
 def _hosts(workers: Sequence[Mapping[str, Any]]) -> str:

@@ -33,7 +33,8 @@ class Names:
 class Scope:
     """What names mean: parameters and pseudo parameters, resources by logical id, conditions, and maps of maps.
 
-    ``absent`` are the resources whose condition is false.
+    ``absent`` are the resources whose condition is false, ``exports`` the values that other stacks export; ``imported``
+    collects the names of those that are asked for.
     """
 
     parameters: Mapping[str, Value]
@@ -41,6 +42,8 @@ class Scope:
     conditions: Mapping[str, bool] = field(default_factory=dict)
     mappings: Mapping[str, Mapping[str, Mapping[str, Node]]] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
+    exports: Mapping[str, str] = field(default_factory=dict)
+    imported: set[str] = field(default_factory=set)
 
 
 class NoValue(Exception):

@@ -12,12 +12,14 @@ from fnrunner.cli.deploy.event import IMPLICIT_API, IMPLICIT_REST_API, IMPLICIT_
 from fnrunner.cli.deploy.fault import Faults
 from fnrunner.cli.deploy.intrinsics import Names, Scope, resolve
 from fnrunner.cli.deploy.resource import (
+    ALIAS,
     BUCKET,
     FUNCTION,
     HTTP_API,
     INVOKE_CONFIG,
     LAYER,
     LOG_GROUP,
+    MANAGED_POLICY,
     MAPPING,
     NAMES,
     PERMISSION,
@@ -30,9 +32,11 @@ from fnrunner.cli.deploy.resource import (
     SUBSCRIPTION,
     TOPIC,
     URL,
+    VERSION,
 )
 from fnrunner.cli.deploy.source import Call, Node
-from fnrunner.model.arn import Home
+from fnrunner.cli.deploy.spec import PENDING
+from fnrunner.model.arn import FunctionRef, Home, InvalidArn
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,30 @@ class LayerThere:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """What is remembered of a version that was published: of which function, its number, and what was said of it. As a
+    text, FUNCTION:NUMBER:SAID."""
+
+    function: str
+    number: str
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.function}:{self.number}:{self.said}"
+
+    @classmethod
+    def of(cls, text: str) -> Entry:
+        return cls(*text.split(":"))
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What a template is read against: where it lies, what the server is, and what the server says of buckets' directories,
     of functions' URLs and of where HTTP APIs answer, each by name.
 
     ``stack`` is its name; empty: the folder's. ``packaged``: the code has been packaged, and need not lie where the template
-    says. ``implicit_api`` is the API of routes that name none. ``enforces``: the server enforces permissions.
+    says. ``implicit_api`` is the API of routes that name none. ``enforces``: the server enforces permissions. ``versions`` are
+    those that are resources, by logical id, and have been published. ``exports`` are values that other stacks export.
     """
 
     path: Path
@@ -63,12 +85,14 @@ class Situation:
     implicit_api: str = IMPLICIT_API.lower()
     layers: Mapping[str, LayerThere] = field(default_factory=dict)
     enforces: bool = False
+    versions: Mapping[str, Entry] = field(default_factory=dict)
+    exports: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One resource with its name; its properties as they were written. ``retained``: it stays when it leaves the template.
-    ``stage`` is an API's."""
+    ``stage`` is an API's, and a function's AutoPublishAlias."""
 
     logical: str
     type: str
@@ -102,9 +126,10 @@ def named(resources: list[Resource], scope: Scope, situation: Situation, faults:
 
 def _stage_of(one: Resource, scope: Scope, faults: Faults) -> str:
     entries = one.properties.entries()
-    if one.type not in (HTTP_API, REST_API) or "StageName" not in entries:
+    key = {HTTP_API: "StageName", REST_API: "StageName", FUNCTION: "AutoPublishAlias"}.get(one.type, "")
+    if key not in entries:
         return ""
-    return resolve(entries["StageName"], scope, faults, f"Resources.{one.logical}.Properties.StageName").text
+    return resolve(entries[key], scope, faults, f"Resources.{one.logical}.Properties.{key}").text
 
 
 def _name_of(logical: str, kind: str, properties: Node, scope: Scope, faults: Faults) -> str:
@@ -115,6 +140,11 @@ def _name_of(logical: str, kind: str, properties: Node, scope: Scope, faults: Fa
             return given
     if kind in (BUCKET, HTTP_API, REST_API):
         return logical.lower()
+    if kind in (VERSION, ALIAS):
+        # what is wrong with its properties is said when they are read
+        said = resolve(Node(properties.line, entries), scope, faults, f"Resources.{logical}.Properties").entries()
+        function = function_named(said["FunctionName"].text if "FunctionName" in said else "")
+        return f"{function}:{said['Name'].text if kind == ALIAS and 'Name' in said else logical}"
     fifo = kind == QUEUE and "FifoQueue" in entries and entries["FifoQueue"].text.lower() == "true"
     return f"{logical}.fifo" if fifo else logical
 
@@ -134,6 +164,11 @@ def all_names(resources: list[Resource], situation: Situation) -> dict[str, Name
         if r.type in (HTTP_API, REST_API) and r.stage:
             # SAM's name for the stage that it makes
             names.setdefault(f"{r.logical}.Stage", Names(r.stage, {}))
+        if r.type == FUNCTION and r.stage:
+            # SAM's two names for the alias that it makes
+            alias = Names(situation.home.function(r.name, r.stage), {})
+            names.setdefault(f"{r.logical}.Alias", alias)
+            names.setdefault(f"{r.logical}Alias{r.stage}", alias)
     names.setdefault(IMPLICIT_API, _api_names(situation.implicit_api, situation))
     rest = Names(implicit_rest_api(situation.implicit_api), {"Stage": IMPLICIT_STAGE})
     names.setdefault(IMPLICIT_REST_API, rest)
@@ -147,6 +182,19 @@ def role_of(logical: str, situation: Situation) -> str:
     return f"{situation.stack or situation.path.absolute().parent.name}-{logical}Role"[-64:]
 
 
+def policy_arn(name: str, home: Home) -> str:
+    """Of a managed policy."""
+    return f"arn:aws:iam::{home.account}:policy/{name}"
+
+
+def function_named(text: str) -> str:
+    """The function's name in a text that names it, with or without a qualifier."""
+    try:
+        return FunctionRef.parse(text).name
+    except InvalidArn:
+        return text
+
+
 def _api_names(name: str, situation: Situation) -> Names:
     return Names(name, {"ApiEndpoint": situation.apis.get(name, f"<where HTTP API {name} answers>").rstrip("/")})
 
@@ -158,8 +206,13 @@ def _names(found: Resource, situation: Situation, known: Mapping[str, str]) -> N
     directory = situation.directories.get(name, f"<the directory of bucket {name}>")
     if found.type in (URL, INVOKE_CONFIG, PERMISSION, SUBSCRIPTION, RULE, SCHEDULE):
         return _attached(found, situation, known)
+    if found.type in (VERSION, ALIAS):
+        return _released(found, situation)
     if found.type == ROLE:
         return Names(name, {"Arn": home.role(name)})
+    if found.type == MANAGED_POLICY:
+        arn = policy_arn(name, home)
+        return Names(arn, {"PolicyArn": arn})
     if found.type == LOG_GROUP:
         return Names(name, {"Arn": f"arn:aws:logs:{home.region}:{home.account}:log-group:{name}:*"})
     answers = {
@@ -190,6 +243,18 @@ def _attached(found: Resource, situation: Situation, known: Mapping[str, str]) -
         function = _named_by(found.properties.entries().get("TargetFunctionArn", found.properties), known)
         return Names(None, {"FunctionUrl": situation.urls.get(function, f"<the URL of function {function}>")})
     return Names(None, {})
+
+
+def _released(found: Resource, situation: Situation) -> Names:
+    """A version's number is known when it has been published."""
+    function, _, name = found.name.partition(":")
+    if found.type == ALIAS:
+        arn = situation.home.function(function, name)
+        return Names(arn, {"AliasArn": arn})
+    entry = situation.versions.get(found.logical)
+    number = entry.number if entry else f"{PENDING}{found.logical}"
+    arn = situation.home.function(function, number)
+    return Names(arn, {"Version": number, "FunctionArn": arn})
 
 
 def _named_by(node: Node, known: Mapping[str, str]) -> str:

@@ -11,12 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fnrunner.cli.deploy.package import Package
+from fnrunner.cli.deploy.release import AliasState, AliasStep, plan_aliases, plan_versions
 from fnrunner.cli.deploy.spec import FunctionSpec, NotificationSpec, PermissionSpec
 from fnrunner.cli.deploy.trigger import Change, TriggerStep, TriggerThere, flat, plan_triggers, shown
 
 VARIABLES = "Environment.Variables"
 NOT_SHOWN = "(not shown)"
-DEFAULTS: Mapping[str, Any] = {"DeadLetterConfig": {"TargetArn": ""}, "Environment": {"Variables": {}}, "Layers": []}
+DEFAULTS: Mapping[str, Any] = {
+    "DeadLetterConfig": {"TargetArn": ""},
+    "Environment": {"Variables": {}},
+    "Layers": [],
+    "TracingConfig": {"Mode": "PassThrough"},
+}
 """What a configuration has where it names nothing."""
 
 
@@ -49,6 +55,7 @@ class Current:
     triggers: tuple[TriggerThere, ...] = ()
     alias: AliasThere | None = None
     permissions: tuple[PermissionThere, ...] = ()
+    aliases: Mapping[str, AliasState] = field(default_factory=dict)
 
     @property
     def exists(self) -> bool:
@@ -77,11 +84,14 @@ class FunctionPlan:
     permissions: tuple[Change, ...] = ()
     permitted: tuple[PermissionSpec, ...] = ()
     forbidden: tuple[PermissionThere, ...] = ()
+    versions: tuple[Change, ...] = ()
+    aliases: tuple[AliasStep, ...] = ()
 
     @property
     def changes(self) -> tuple[Change, ...]:
         return (
-            *self.code, *self.configuration, *self.tags, *self.alias, *self.event_invoke, *self.concurrency,
+            *self.code, *self.configuration, *self.tags, *self.alias, *self.versions,
+            *(change for step in self.aliases for change in step.changes), *self.event_invoke, *self.concurrency,
             *self.provisioned, *self.notifications, *self.permissions,
             *(change for step in self.triggers for change in step.changes),
         )  # fmt: skip
@@ -117,6 +127,8 @@ def plan_function(spec: FunctionSpec, package: Package, current: Current, *, ver
         ),
         permitted=permitted,
         forbidden=forbidden,
+        versions=plan_versions(spec.versions),
+        aliases=plan_aliases(spec.aliases, current.aliases),
     )
 
 

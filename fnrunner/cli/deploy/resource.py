@@ -25,6 +25,7 @@ REST_API = "AWS::Serverless::Api"
 MAPPING = "AWS::Lambda::EventSourceMapping"
 LAYER = "AWS::Serverless::LayerVersion"
 ROLE = "AWS::IAM::Role"
+MANAGED_POLICY = "AWS::IAM::ManagedPolicy"
 LOG_GROUP = "AWS::Logs::LogGroup"
 URL = "AWS::Lambda::Url"
 INVOKE_CONFIG = "AWS::Lambda::EventInvokeConfig"
@@ -32,6 +33,8 @@ PERMISSION = "AWS::Lambda::Permission"
 SUBSCRIPTION = "AWS::SNS::Subscription"
 RULE = "AWS::Events::Rule"
 SCHEDULE = "AWS::Scheduler::Schedule"
+VERSION = "AWS::Lambda::Version"
+ALIAS = "AWS::Lambda::Alias"
 NAMES: Mapping[str, str] = {
     FUNCTION: "FunctionName",
     BUCKET: "BucketName",
@@ -44,7 +47,8 @@ NAMES: Mapping[str, str] = {
     LAYER: "LayerName",
     LOG_GROUP: "LogGroupName",
     ROLE: "RoleName",
-    **dict.fromkeys((URL, INVOKE_CONFIG, PERMISSION, SUBSCRIPTION), ""),
+    MANAGED_POLICY: "ManagedPolicyName",
+    **dict.fromkeys((URL, INVOKE_CONFIG, PERMISSION, SUBSCRIPTION, VERSION, ALIAS), ""),
     RULE: "Name",
     SCHEDULE: "Name",
 }
@@ -62,18 +66,30 @@ REFUSED: Mapping[str, str] = {
     "AWS::Serverless::GraphQLApi": "is not supported: there is no GraphQL here",
     "AWS::Serverless::Connector": "is not supported: name the policies under Policies of the function",
     "AWS::CloudFormation::Stack": "is not supported: deploy its template as a stack of its own",
-    "AWS::Lambda::Version": "is not supported: AutoPublishAlias of an AWS::Serverless::Function publishes versions",
-    "AWS::Lambda::Alias": "is not supported: AutoPublishAlias of an AWS::Serverless::Function makes one",
     "AWS::SQS::QueuePolicy": "is not supported: queues have no policies here; leave it out",
     "AWS::SNS::TopicPolicy": "is not supported: topics have no policies here; leave it out",
     "AWS::S3::BucketPolicy": "is not supported: buckets have no policies here; leave it out",
-    "AWS::IAM::ManagedPolicy": "is not supported: write its statements under Policies of the role or the function",
     "AWS::ResourceGroups::Group": "is not supported: there are no resource groups here; leave it out",
     "AWS::ApplicationInsights::Application": "is not supported: there is no CloudWatch here; leave it out",
     "AWS::CloudWatch::Alarm": "is not supported: /metrics is for Prometheus, which has alerts",
 }
 
-_BUCKET = section({"BucketName": text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", takes="3 to 63 of a-z 0-9 . -")})
+_FUNCTION = text(takes="a function, as !GetAtt FUNCTION.Arn gives it")
+_BUCKET = section(
+    {
+        "BucketName": text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", takes="3 to 63 of a-z 0-9 . -"),
+        "NotificationConfiguration": section(
+            {
+                "LambdaConfigurations": items(
+                    section(
+                        {"Event": event.S3_EVENT, "Function": _FUNCTION, "Filter": event.S3_FILTER},
+                        required=("Event", "Function"),
+                    )
+                )
+            }
+        ),
+    }
+)
 _REDRIVE = section(
     {"deadLetterTargetArn": schema.arn_of("sqs"), "maxReceiveCount": whole(1, 1000)},
     required=("deadLetterTargetArn", "maxReceiveCount"),
@@ -93,7 +109,14 @@ _STREAM = section(
         "StreamModeDetails": section({"StreamMode": one_of("PROVISIONED")}),
     }
 )
-_TOPIC = section({"TopicName": text(r"[a-zA-Z0-9_-]{1,200}", takes="1 to 200 of a-z A-Z 0-9 - _")})
+_TOPIC = section(
+    {
+        "TopicName": text(r"[a-zA-Z0-9_-]{1,200}", takes="1 to 200 of a-z A-Z 0-9 - _"),
+        "Subscription": items(
+            section({"Protocol": one_of("lambda"), "Endpoint": _FUNCTION}, required=("Protocol", "Endpoint"))
+        ),
+    }
+)
 _MAPPING = section(
     {
         "FunctionName": text(takes="a function, as !Ref gives it"),
@@ -229,8 +252,19 @@ _ROLE = section(
     },
     required=("AssumeRolePolicyDocument",),
 )
+_MANAGED_POLICY = section(
+    {
+        "ManagedPolicyName": text(r"[\w+=,.@-]{1,128}", takes="1 to 128 of a-z A-Z 0-9 + = , . @ - _"),
+        "PolicyDocument": event.document,
+        "Description": text(r".{0,1000}", takes="at most 1000 characters"),
+        "Path": one_of("/"),
+        "Roles": items(text(takes="a role of this template, as !Ref gives it")),
+    },
+    required=("PolicyDocument",),
+)
 READERS: Mapping[str, Reader] = {
     ROLE: _ROLE,
+    MANAGED_POLICY: _MANAGED_POLICY,
     LAYER: _LAYER,
     LOG_GROUP: _LOG_GROUP,
     BUCKET: _BUCKET, QUEUE: _QUEUE, STREAM: _STREAM, TOPIC: _TOPIC, HTTP_API: _HTTP_API, MAPPING: _MAPPING,

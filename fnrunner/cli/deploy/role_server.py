@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fnrunner.cli.deploy.policy_server import PolicyServer
 from fnrunner.cli.deploy.spec import RoleSpec
 from fnrunner.cli.deploy.trigger import Change, shown
 from fnrunner.cli.error import ServerRefused
@@ -18,6 +19,7 @@ class RoleServer:
     def __init__(self, endpoint_url: str) -> None:
         self._endpoint_url = endpoint_url
         self._made: IamClient | None = None
+        self.policies = PolicyServer(lambda: self._client)
 
     @property
     def _client(self) -> IamClient:

@@ -155,27 +155,28 @@ def truth(node: Node, where: str, faults: Faults) -> bool | None:
 
 
 def preference(node: Node, where: str, faults: Faults) -> dict[str, Any]:
-    """DeploymentPreference: all at once, which is what an alias that names one version does."""
-    kind = node.entries().get("Type")
-    if kind is not None and kind.text not in ("", "AllAtOnce"):
+    """DeploymentPreference: all at once, which is what an alias that names one version does, and so does one that is off.
+
+    Moving events over time needs somebody who goes on when the deployer has ended, and who can be asked for a way back.
+    """
+    entries = node.entries()
+    off = "Enabled" in entries and entries["Enabled"].text.lower() == "false"
+    kind = entries.get("Type")
+    if kind is not None and kind.text not in ("", "AllAtOnce") and not off:
         what = (
-            f"is {kind.kind}, which is not supported: AllAtOnce is. To move events step by step, give the alias weights with "
-            "`fnrunner functions alias`"
+            f"is {kind.kind}, which is not supported: AllAtOnce is. To move events step by step, make the versions and "
+            "the alias resources of their own (AWS::Lambda::Version, AWS::Lambda::Alias with RoutingConfig) and deploy them"
         )
         faults.add(kind.line, f"{where}.Type", what)
-    inner = section({"Type": text(), "Enabled": truth})
+    # what a deployment preference that is off says besides is not done on AWS either
+    more = dict.fromkeys(("Alarms", "Hooks", "Role", "TriggerConfigurations", "PassthroughCondition"), _anything)
+    inner = section({"Type": text(), "Enabled": truth, **(more if off else {})})
     read: dict[str, Any] = inner(node, where, faults)
     return read
 
 
-def tracing(node: Node, where: str, faults: Faults) -> str | None:
-    """PassThrough: traces are followed anyway, and go where OpenTelemetry's own variables say."""
-    if node.is_scalar and node.text == "Active":
-        what = "is 'Active', which is not supported: traces go where OTEL_EXPORTER_OTLP_ENDPOINT says; leave it out"
-        faults.add(node.line, where, what)
-        return None
-    read: str | None = one_of("PassThrough")(node, where, faults)
-    return read
+def _anything(node: Node, where: str, faults: Faults) -> None:
+    return None
 
 
 _LEVEL = one_of("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
@@ -226,7 +227,7 @@ SHARED: dict[str, Reader] = {
     "Role": arn_of("iam"),
     "Runtime": runtime,
     "Tags": texts(r".{1,128}", takes="at most 128 characters"),
-    "Tracing": tracing,
+    "Tracing": one_of("Active", "PassThrough"),
     "Timeout": whole(*limits.TIMEOUT_S),
 }
 """What ``Globals.Function`` and a function's properties have in common."""
@@ -240,4 +241,5 @@ def output(node: Node, where: str, faults: Faults) -> str | None:
     return value
 
 
-OUTPUT = section({"Description": text(), "Value": output}, required=("Value",))
+_EXPORT = section({"Name": text(r"[A-Za-z0-9:-]{1,255}", takes="1 to 255 of A-Z a-z 0-9 : -")}, required=("Name",))
+OUTPUT = section({"Description": text(), "Value": output, "Export": _EXPORT}, required=("Value",))

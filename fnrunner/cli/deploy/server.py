@@ -13,12 +13,13 @@ from urllib.parse import urlencode
 from fnrunner.cli.client import ADMIN, FUNCTIONS, Client, Progress, function_path, segment
 from fnrunner.cli.deploy import image
 from fnrunner.cli.deploy.api import ApiPlan
+from fnrunner.cli.deploy.naming import policy_arn
 from fnrunner.cli.deploy.package import Package
-from fnrunner.cli.deploy.plan import AliasThere, Current, PermissionThere, notification_document
+from fnrunner.cli.deploy.plan import Current, PermissionThere, notification_document
+from fnrunner.cli.deploy.release_server import ReleaseServer
 from fnrunner.cli.deploy.role_server import RoleServer
 from fnrunner.cli.deploy.spec import (
     STATEMENT,
-    AliasSpec,
     FunctionSpec,
     LayerSpec,
     NotificationSpec,
@@ -37,7 +38,6 @@ from fnrunner.model.arn import Home
 
 CONCURRENCY = "/2017-10-31/functions"
 LAYERS = "/2018-10-31/layers"
-PROVISIONED = "/2019-09-30/functions"
 TAGS = "/2017-03-31/tags"
 _PLACES = {
     "http_api": "http-apis", "queue": "queues", "stream": "streams", "topic": "topics", "bucket": "buckets"
@@ -57,6 +57,7 @@ class Server:
         self._waited = waited
         self._triggers = TriggerServer(client, own=own)
         self.roles = RoleServer(client.endpoint_url)
+        self.releases = ReleaseServer(client)
 
     def owning(self, functions: Collection[str]) -> Server:
         """The same, for a stack whose functions may take schedules over from one another."""
@@ -104,9 +105,9 @@ class Server:
         """The function URLs by function."""
         return {item["function"]: item["url"] for item in self._client.get(f"{ADMIN}/urls")["urls"]}
 
-    def current(self, name: str, *, triggers: bool = False, alias: str = "") -> Current:
-        """A function as it is now; ``triggers``: with what invokes it; ``alias``: with this alias of it, through which
-        it is invoked."""
+    def current(self, name: str, *, triggers: bool = False, wanted: FunctionSpec | None = None) -> Current:
+        """A function as it is now; ``triggers``: with what invokes it; ``wanted``: with the aliases that this one has."""
+        alias = wanted.qualifier if wanted else ""
         there = self._triggers.there(name) if triggers else ()
         if not (found := self._client.find(function_path(name))):
             return Current(triggers=there)
@@ -119,13 +120,14 @@ class Server:
             event_invoke=self._client.find(event_invoke_path(name), Qualifier=alias or None),
             notifications=tuple(notifications(self._client, name)),
             triggers=there,
-            alias=self.alias(name, alias) if alias else None,
-            permissions=tuple(self._permissions(name, alias)) if triggers else (),
+            alias=self.releases.alias(name, alias) if alias else None,
+            permissions=tuple(self._permissions(name, wanted.qualifiers if wanted else ())) if triggers else (),
+            aliases=self.releases.states(name, (one.name for one in wanted.aliases)) if wanted else {},
         )
 
-    def _permissions(self, name: str, alias: str) -> Iterator[PermissionThere]:
-        """Of the function and of the alias."""
-        for qualifier in dict.fromkeys(("", alias)):
+    def _permissions(self, name: str, qualifiers: tuple[str, ...]) -> Iterator[PermissionThere]:
+        """Of the function, and of its versions and aliases."""
+        for qualifier in dict.fromkeys(("", *qualifiers)):
             if found := self._client.find(function_path(name, "policy"), Qualifier=qualifier or None):
                 for statement in json.loads(found["Policy"])["Statement"]:
                     if str(statement.get("Sid", "")).startswith(STATEMENT):
@@ -162,43 +164,6 @@ class Server:
         while arn := self.layer_arn(name, digest):
             self._client.call("DELETE", f"{LAYERS}/{segment(name)}/versions/{arn.rpartition(':')[2]}")
 
-    def alias(self, name: str, alias: str) -> AliasThere | None:
-        """The version that an alias names, and what is prepared for it."""
-        if not (found := self._client.find(function_path(name, "aliases", segment(alias)))):
-            return None
-        version = str(found["FunctionVersion"])
-        there = self._client.get(function_path(name), Qualifier=version)
-        configuration = image.in_terms_of_packages(there["Configuration"], there["Code"])
-        held = self._client.find(_provisioned_path(name), Qualifier=alias) or {}
-        return AliasThere(version, configuration["CodeSha256"], held.get("RequestedProvisionedConcurrentExecutions"))
-
-    def point_alias(self, name: str, wanted: AliasSpec, version: str, code_sha256: str) -> None:
-        """The alias names this version; without one, the version that what the function is now is published as.
-
-        Publishing what has been published already gives the same version: a crash between the two makes no more of them.
-        """
-        if not version:
-            body = {"CodeSha256": code_sha256, **({"Description": wanted.description} if wanted.description else {})}
-            version = self._client.send("POST", function_path(name, "versions"), body)["Version"]
-        path = function_path(name, "aliases")
-        if self._client.find(f"{path}/{segment(wanted.name)}") is None:
-            self._client.send("POST", path, {"Name": wanted.name, "FunctionVersion": version})
-        else:
-            self._client.send("PUT", f"{path}/{segment(wanted.name)}", {"FunctionVersion": version})
-
-    def remove_alias(self, name: str, alias: str) -> None:
-        """Passed over when it is not there."""
-        if self._client.find(f"{function_path(name, 'aliases')}/{segment(alias)}") is not None:
-            self._client.call("DELETE", f"{function_path(name, 'aliases')}/{segment(alias)}")
-
-    def put_provisioned(self, name: str, alias: str, wanted: int | None) -> None:
-        """None: nothing is held ready."""
-        path = _provisioned_path(name)
-        if wanted is None:
-            self._client.call("DELETE", path, query={"Qualifier": alias})
-        else:
-            self._client.send("PUT", path, {"ProvisionedConcurrentExecutions": wanted}, query={"Qualifier": alias})
-
     def remove(self, one: Owned) -> None:
         """Take it away; passed over when it is not there. Raises ServerRefused."""
         if one.kind == "function":
@@ -207,9 +172,18 @@ class Server:
         if one.kind == "role":
             self.roles.remove(one.name)
             return
+        if one.kind == "policy":
+            self.roles.policies.remove(policy_arn(one.name, self.home()))
+            return
+        name, _, rest = one.name.partition(":")
         if one.kind == "layer":
-            name, _, digest = one.name.partition(":")
-            self.remove_layer(name, digest)
+            self.remove_layer(name, rest)
+            return
+        if one.kind == "alias":
+            self.releases.remove_alias(name, rest)
+            return
+        if one.kind == "version":
+            self.releases.remove_version(name, rest)
             return
         path = function_path(one.name) if one.kind == "function" else f"{ADMIN}/{_PLACES[one.kind]}/{segment(one.name)}"
         try:
@@ -315,10 +289,6 @@ class Server:
                 )
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
-
-
-def _provisioned_path(name: str) -> str:
-    return function_path(name, "provisioned-concurrency").replace(FUNCTIONS, PROVISIONED, 1)
 
 
 def _given(configuration: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,33 @@ class AliasSpec:
     provisioned: int | None = None
 
 
+PENDING = "pending-"
+"""How the number of a version begins that has none yet; its logical id follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSpec:
+    """A version that is a resource called ``name``. ``number`` empty: it has yet to be published. With ``code_sha256`` only
+    this code is published. ``said`` tells what the template says of it: what says another thing is another version."""
+
+    name: str
+    number: str = ""
+    description: str = ""
+    code_sha256: str = ""
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedAliasSpec:
+    """An alias that is a resource: the version that it names, and the share of events that go to another one instead."""
+
+    name: str
+    version: str
+    description: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    provisioned: int | None = None
+
+
 STATEMENT = "template-"
 """How the ids of statements begin that templates have made: others are somebody else's, and stay."""
 
@@ -121,6 +148,14 @@ class FunctionSpec:
     whole: bool = False
     alias: AliasSpec | None = None
     permissions: tuple[PermissionSpec, ...] = ()
+    versions: tuple[VersionSpec, ...] = ()
+    aliases: tuple[RoutedAliasSpec, ...] = ()
+
+    @property
+    def qualifiers(self) -> tuple[str, ...]:
+        """Of all versions and aliases that the template names and that are there."""
+        numbers = (version.number for version in self.versions)
+        return tuple(filter(None, (self.qualifier, *(alias.name for alias in self.aliases), *numbers)))
 
     @property
     def qualifier(self) -> str:
@@ -162,15 +197,36 @@ class RoleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySpec:
+    """A managed policy. ``name`` is the last part of its ``arn``; ``document`` is in IAM's language."""
+
+    name: str
+    arn: str
+    document: Mapping[str, Any]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamSpec:
     name: str
     partitions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """A template as SAM's translator takes it, and where its resources stand in the file: lines by logical id."""
+
+    file: str
+    template: Mapping[str, Any]
+    lines: Mapping[str, int]
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
     """All that one deployment wants. ``outputs`` are a template's; ``warnings`` are for the reader before anything happens.
-    ``retained`` are types and names of what stays when it leaves the template."""
+    ``retained`` are types and names of what stays when it leaves the template. ``exports`` are values for other stacks,
+    ``imports`` the names of theirs. ``case`` is what SAM's translator judges."""
 
     functions: tuple[FunctionSpec, ...]
     buckets: tuple[str, ...] = ()
@@ -183,3 +239,7 @@ class Stack:
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     retained: frozenset[tuple[str, str]] = frozenset()
+    policies: tuple[PolicySpec, ...] = ()
+    exports: Mapping[str, str] = field(default_factory=dict)
+    imports: frozenset[str] = frozenset()
+    case: Case | None = field(default=None, compare=False, repr=False)

@@ -27,13 +27,14 @@ class Status(Enum):
 
 
 class Owned(NamedTuple):
-    """Something that a stack made. ``kind`` is one of :data:`KINDS`; a layer's name is NAME:DIGEST of its content."""
+    """Something that a stack made. ``kind`` is one of :data:`KINDS`; a layer's name is NAME:DIGEST of its content, a version's
+    and an alias's FUNCTION:NAME."""
 
     kind: str
     name: str
 
 
-KINDS = ("http_api", "function", "layer", "queue", "stream", "topic", "bucket", "role")
+KINDS = ("http_api", "alias", "version", "function", "layer", "queue", "stream", "topic", "bucket", "role", "policy")
 """In the order in which they are taken away."""
 
 
@@ -41,6 +42,8 @@ def owned_by(stack: Stack) -> tuple[Owned, ...]:
     """All that a stack wants to be there."""
     return (
         *(Owned("http_api", api.name) for api in stack.apis if api.routes),
+        *(Owned("alias", f"{one.name}:{alias.name}") for one in stack.functions for alias in one.aliases),
+        *(Owned("version", f"{one.name}:{v.number}") for one in stack.functions for v in one.versions if v.number),
         *(Owned("function", function.name) for function in stack.functions),
         *(Owned("layer", f"{layer.name}:{layer.digest}") for layer in stack.layers),
         *(Owned("queue", queue.name) for queue in stack.queues),
@@ -48,6 +51,7 @@ def owned_by(stack: Stack) -> tuple[Owned, ...]:
         *(Owned("topic", name) for name in stack.topics),
         *(Owned("bucket", name) for name in stack.buckets),
         *(Owned("role", role.name) for role in stack.roles),
+        *(Owned("policy", policy.name) for policy in stack.policies),
     )
 
 
@@ -57,7 +61,9 @@ class Revision:
 
     ``code`` maps functions to the SHA-256 of their packages in hex, and ``layers`` layers to that of their content.
     ``versions`` maps functions to ALIAS:VERSION, what AutoPublishAlias has published. ``origin`` is HOST:PATH of the template.
-    ``sealed`` are the parameters where the server cannot open them: they are written back as they are.
+    ``published`` are the versions that are resources, as :class:`~fnrunner.cli.deploy.naming.Entry` has them, by logical id.
+    ``imports`` and ``exports`` are names of what other stacks export and of what this one does. ``sealed`` are the parameters
+    where the server cannot open them: they are written back as they are.
     """
 
     text: str = field(repr=False)
@@ -69,6 +75,9 @@ class Revision:
     implicit_api: str = ""
     layers: Mapping[str, str] = field(default_factory=dict)
     sealed: str = field(repr=False, default="")
+    published: Mapping[str, str] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
+    exports: tuple[str, ...] = ()
 
     def code_sha256(self, function: str) -> str:
         """As Lambda has it, in base64."""
@@ -88,7 +97,8 @@ class Revision:
         return {
             "text": self.text, "file": self.file, "parameters": self.sealed or dict(self.parameters), "code": code,
             "versions": dict(self.versions), "origin": self.origin, "implicit_api": self.implicit_api,
-            "content": {"code": layers},
+            "content": {"code": layers}, "published": dict(self.published),
+            "imports": list(self.imports), "exports": list(self.exports),
         }  # fmt: skip
 
     @classmethod
@@ -100,6 +110,7 @@ class Revision:
         rest = {key: value for key, value in document.items() if key not in ("code", "content")}
         if isinstance(sealed := document.get("parameters"), str):
             rest |= {"parameters": {}, "sealed": sealed}
+        rest |= {key: tuple(document.get(key, ())) for key in ("imports", "exports")}
         return cls(**rest, code=code, layers=layers)
 
 
@@ -108,7 +119,9 @@ class Record:
     """``adopted`` are functions that were there before the stack, as they were then, for the way back.
 
     ``creating`` is what the deployment under way makes: on the way back it goes. ``previous`` is what was deployed before
-    ``current``, while cleaning. Queues, streams, topics and buckets that were there before are used and never owned.
+    ``current``, while cleaning. ``numbers`` are the versions that functions of a deployment under way had before it; what it
+    publishes besides goes on the way back. ``exports`` are values that others may import. Queues, streams, topics and buckets
+    that were there before are used and never owned.
     """
 
     name: str
@@ -124,6 +137,19 @@ class Record:
     holder: str = ""
     held_for_s: float = 0.0
     updated_ms: int = 0
+    numbers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exports: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def imports(self) -> frozenset[str]:
+        """All that has to stay exported by others, whichever way a deployment under way goes."""
+        revisions = [one for one in (self.current, self.target, self.previous) if one is not None]
+        return frozenset(name for one in revisions for name in one.imports)
+
+    @property
+    def claims(self) -> frozenset[str]:
+        """What a deployment under way is to export."""
+        return frozenset(self.target.exports if self.target else ())
 
     def document(self) -> dict[str, Any]:
         return {
@@ -134,7 +160,9 @@ class Record:
             "owned": [list(one) for one in self.owned],
             "creating": [list(one) for one in self.creating],
             "adopted": dict(self.adopted),
+            "numbers": {function: list(numbers) for function, numbers in self.numbers.items()},
             "outputs": dict(self.outputs),
+            "exports": dict(self.exports),
         }
 
     @classmethod
@@ -150,7 +178,9 @@ class Record:
             owned=tuple(Owned(*one) for one in document.get("owned", ())),
             creating=tuple(Owned(*one) for one in document.get("creating", ())),
             adopted=document.get("adopted", {}),
+            numbers={function: tuple(known) for function, known in document.get("numbers", {}).items()},
             outputs=document.get("outputs", {}),
+            exports=document.get("exports", {}),
             revision=answer["revision"],
             holder=answer["holder"],
             held_for_s=answer["held_for_s"],

@@ -92,6 +92,10 @@ class StackServer:
         """By name."""
         return [Record.of(one) for one in self._client.get(f"{ADMIN}/stacks")["stacks"]]
 
+    def others(self, name: str) -> list[Record]:
+        """All but the one of this name."""
+        return [one for one in self.every() if one.name != name]
+
     def find(self, name: str) -> Record:
         """The record; an empty one where there is no such stack."""
         found = self._client.find(f"{ADMIN}/stacks/{segment(name)}")

@@ -10,7 +10,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from fnrunner.cli.deploy import attachment, condition, parameter, plain, resource, source, top, transform
+from fnrunner.cli.deploy import (
+    attachment,
+    condition,
+    parameter,
+    plain,
+    release,
+    resource,
+    sam_document,
+    source,
+    top,
+    transform,
+)
 from fnrunner.cli.deploy.assembly import apis_of, with_mappings
 from fnrunner.cli.deploy.conversion import implicit_rest_api
 from fnrunner.cli.deploy.event import IMPLICIT_STAGE
@@ -18,25 +29,27 @@ from fnrunner.cli.deploy.fault import Faults
 from fnrunner.cli.deploy.function import NOT_ENFORCED, Context, function_spec, merged
 from fnrunner.cli.deploy.function_table import refusal
 from fnrunner.cli.deploy.intrinsics import Scope, resolve
-from fnrunner.cli.deploy.naming import LayerThere, Resource, Situation, all_names, local, named
+from fnrunner.cli.deploy.naming import LayerThere, Resource, Situation, all_names, local, named, policy_arn
 from fnrunner.cli.deploy.resource import (
+    ALIAS,
     BUCKET,
     FUNCTION,
     HTTP_API,
     LAYER,
     LOG_GROUP,
+    MANAGED_POLICY,
     NAMES,
     QUEUE,
     REST_API,
     ROLE,
     STREAM,
     TOPIC,
+    VERSION,
 )
 from fnrunner.cli.deploy.schema import Reader
 from fnrunner.cli.deploy.source import Node
-from fnrunner.cli.deploy.spec import ApiSpec, CodeSource, LayerSpec, RoleSpec, Stack
+from fnrunner.cli.deploy.spec import ApiSpec, Case, CodeSource, LayerSpec, PolicySpec, RoleSpec, Stack
 
-FILES = ("template.yaml", "template.yml", "template.json")
 _HIDDEN = "****"
 _COMMON = {HTTP_API: "HttpApi", REST_API: "Api"}
 _OWNED = {
@@ -48,6 +61,8 @@ _OWNED = {
     TOPIC: "topic",
     HTTP_API: "http_api",
     REST_API: "http_api",
+    ALIAS: "alias",
+    MANAGED_POLICY: "policy",
 }
 _POLICIES = ("Delete", "Retain", "RetainExceptOnCreate")
 
@@ -62,20 +77,25 @@ def read_template(text: str, situation: Situation) -> Stack:
     values |= parameter.pseudo(situation.home, situation.stack or situation.path.absolute().parent.name)
     mappings = top.mappings(sections.get("Mappings"), faults)
     conditions = condition.evaluate(sections.get("Conditions"), Scope(values, mappings=mappings), faults)
-    scope = Scope(values, {}, conditions, mappings)
+    scope = Scope(values, {}, conditions, mappings, exports=situation.exports)
     resources, absent = _resources(sections.get("Resources"), scope, faults)
-    scope = replace(scope, absent=absent)
+    scope = bare = replace(scope, absent=absent)
     resources = named(resources, scope, situation, faults)
     scope = replace(scope, resources=all_names(resources, situation))
     commons = top.commons(sections.get("Globals"), scope, faults)
     context = Context(situation, scope, faults, commons["Function"])
     functions = [function_spec(r.logical, r.name, r.properties, context) for r in resources if r.type == FUNCTION]
-    readers = {**resource.READERS, **attachment.READERS}
+    readers = {**resource.READERS, **attachment.READERS, **release.READERS}
     read = {r.logical: _read(r, readers[r.type], scope, commons, faults) for r in resources if r.type in readers}
+    if outdated := release.outdated(read, situation.versions):
+        # what names them has to name the versions that take their places
+        kept = {logical: entry for logical, entry in situation.versions.items() if logical not in outdated}
+        return read_template(text, replace(situation, versions=kept))
+    functions = release.with_releases(functions, resources, read, situation.versions, faults)
     functions = with_mappings(functions, resources, read, faults)
     apis = apis_of(functions, resources, read, _implicit_apis(commons, situation), faults)
     masked = replace(scope, parameters={**values, **dict.fromkeys(hidden, _HIDDEN)})
-    outputs = top.outputs(sections.get("Outputs"), masked, faults)
+    outputs, exports = top.outputs(sections.get("Outputs"), scope, masked, faults)
     queues = [
         resource.queue(r.name, read[r.logical], r.line, f"Resources.{r.logical}", faults)
         for r in resources
@@ -83,6 +103,7 @@ def read_template(text: str, situation: Situation) -> Stack:
     ]
     layers = tuple(_layer(r, read[r.logical], situation, faults) for r in resources if r.type == LAYER)
     roles = (*transform.roles(context.roleless, scope, faults).values(), *_roles(resources, read, context))
+    policies, roles = _policies(resources, read, roles, context)
     context.warnings.extend(_kept_logs(resources, read, faults.file))
     context.warnings.extend(_no_console(resources, read, faults.file))
     _check_doubles(resources, root, faults)
@@ -96,14 +117,19 @@ def read_template(text: str, situation: Situation) -> Stack:
         apis=apis,
         layers=layers,
         roles=roles,
+        policies=policies,
+        exports={name: local(value, situation) for name, value in exports.items()},
+        imports=frozenset(scope.imported),
         outputs={name: local(value, situation) for name, value in outputs.items()},
         warnings=tuple(context.warnings),
         retained=frozenset(
             (
                 *((_OWNED[r.type], r.name) for r in resources if r.retained and r.type in _OWNED),
                 *_retained_layers(layers, resources, read),
+                *_retained_versions(resources, situation),
             )
         ),
+        case=Case(faults.file, sam_document.document(root, bare), sam_document.lines(root), situation.home.region),
     )
 
 
@@ -156,7 +182,8 @@ def _resource(logical: str, node: Node, all_ids: set[str], faults: Faults) -> Re
     if not isinstance(said.value, dict):
         faults.add(said.line, f"{where}.Properties", f"is {said.kind}: it takes a mapping")
         properties = Node(said.line, {})
-    retained = parts.get("DeletionPolicy", node).text.startswith("Retain")
+    policies = ("DeletionPolicy", "UpdateReplacePolicy") if kind_text == VERSION else ("DeletionPolicy",)
+    retained = any(parts.get(policy, node).text.startswith("Retain") for policy in policies)
     metadata = parts.get("Metadata", Node(node.line, {}))
     return Resource(logical, kind_text, "", properties, node.line, retained, metadata)
 
@@ -189,6 +216,12 @@ def _retained_layers(
             yield "layer", f"{layer.name}:{layer.digest}"
 
 
+def _retained_versions(resources: list[Resource], situation: Situation) -> Iterator[tuple[str, str]]:
+    for found in resources:
+        if found.type == VERSION and found.retained and (entry := situation.versions.get(found.logical)):
+            yield "version", f"{entry.function}:{entry.number}"
+
+
 def _roles(resources: list[Resource], read: dict[str, dict[str, Any]], context: Context) -> Iterator[RoleSpec]:
     """The roles that are resources, where permissions are enforced; elsewhere they are names only."""
     for found in resources:
@@ -201,6 +234,28 @@ def _roles(resources: list[Resource], read: dict[str, dict[str, Any]], context: 
                 yield transform.role(found.name, values, found.line, where, context.faults)
         else:
             context.warnings.append(f"{context.faults.file}: {where} has no effect: {NOT_ENFORCED}")
+
+
+def _policies(
+    resources: list[Resource], read: dict[str, dict[str, Any]], roles: tuple[RoleSpec, ...], context: Context
+) -> tuple[tuple[PolicySpec, ...], tuple[RoleSpec, ...]]:
+    """The managed policies, and the roles with those that say themselves which roles have them."""
+    found, known = [], {role.name: role for role in roles}
+    for one in (r for r in resources if r.type == MANAGED_POLICY):
+        values, where = read[one.logical], f"Resources.{one.logical}"
+        if not context.situation.enforces:
+            context.warnings.append(f"{context.faults.file}: {where} has no effect: {NOT_ENFORCED}")
+            continue
+        arn = policy_arn(one.name, context.situation.home)
+        document = values.get("PolicyDocument") or {}
+        found.append(PolicySpec(one.name, arn, transform.versioned(document), values.get("Description") or ""))
+        for name in filter(None, values.get("Roles") or ()):
+            if name not in known:
+                what = f"names {name}, which is no role of this template: attach the policy where that role is made"
+                context.faults.add(one.line, f"{where}.Properties.Roles", what)
+            else:
+                known[name] = replace(known[name], managed=tuple(sorted({*known[name].managed, arn})))
+    return tuple(found), tuple(known.values())
 
 
 def _kept_logs(resources: list[Resource], read: dict[str, dict[str, Any]], file: str) -> Iterator[str]:
@@ -228,7 +283,7 @@ def _check_attribute(name: str, child: Node, where: str, all_ids: set[str], faul
                 if item.text not in all_ids:
                     faults.add(item.line, f"{where}.DependsOn", f"names {item.text}, which is no resource")
         case "DeletionPolicy" | "UpdateReplacePolicy":
-            # Nothing is ever replaced here, so that what an UpdateReplacePolicy keeps is kept anyway.
+            # Nothing but a version is ever replaced here, so that what an UpdateReplacePolicy keeps is kept anyway.
             if child.text not in _POLICIES:
                 faults.add(child.line, f"{where}.{name}", f"is {child.kind}: it takes {' or '.join(_POLICIES)}")
         case "Type" | "Properties" | "Metadata" | "Condition":

@@ -79,9 +79,12 @@ def commons(section: Node | None, scope: Scope, faults: Faults) -> dict[str, Nod
     return found
 
 
-def outputs(section: Node | None, scope: Scope, faults: Faults) -> dict[str, str]:
-    """The value of every output whose condition, if it has one, is true."""
-    found = {}
+def outputs(section: Node | None, scope: Scope, masked: Scope, faults: Faults) -> tuple[dict[str, str], dict[str, str]]:
+    """The value of every output whose condition, if it has one, is true; and what is exported, by the export's name.
+
+    ``masked`` hides what is not to be shown.
+    """
+    found, exports = dict[str, str](), dict[str, str]()
     for name, node in (section.entries() if section else {}).items():
         where = f"Outputs.{name}"
         if not present(node, scope, where, faults):
@@ -89,8 +92,25 @@ def outputs(section: Node | None, scope: Scope, faults: Faults) -> dict[str, str
         said = Node(node.line, {key: child for key, child in node.entries().items() if key != "Condition"})
         if not isinstance(node.value, dict):
             said = node
-        found[name] = schema.OUTPUT(resolve(said, scope, faults, where), where, faults).get("Value") or ""
-    return found
+        values = schema.OUTPUT(resolve(said, masked, faults, where), where, faults)
+        found[name] = values.get("Value") or ""
+        if exported := (values.get("Export") or {}).get("Name"):
+            if _hides(said, scope, masked):
+                faults.add(
+                    node.line,
+                    where,
+                    "is exported and has a parameter with NoEcho, which would be shown: export another",
+                )
+            if exported in exports:
+                faults.add(node.line, f"{where}.Export", f"has the name {exported}, as another output has")
+            exports[exported] = found[name]
+    return found, exports
+
+
+def _hides(said: Node, scope: Scope, masked: Scope) -> bool:
+    """Whether something in it is hidden; its faults have been added."""
+    unheard = Faults("")
+    return resolve(said, scope, unheard, "") != resolve(said, masked, unheard, "")
 
 
 def present(node: Node, scope: Scope, where: str, faults: Faults) -> bool:

@@ -6,21 +6,19 @@ Source: SAM specification, AWS::Serverless::Function, Policies.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fnrunner.auth import managed
+from fnrunner.cli.deploy import translator
 from fnrunner.cli.deploy.conversion import ROUTES
 from fnrunner.cli.deploy.event import plain
 from fnrunner.cli.deploy.fault import Faults
 from fnrunner.cli.deploy.intrinsics import Scope, resolve
+from fnrunner.cli.deploy.sam_document import CREDENTIALS
 from fnrunner.cli.deploy.source import Call, Node
 from fnrunner.cli.deploy.spec import RoleSpec
-from fnrunner.cli.error import UsageFault
 
 _NAMED = (
     "Policies",
@@ -43,18 +41,8 @@ class Roleless:
     role: str
 
 
-class TranslatorMissing(UsageFault):
-    """Roles are made by aws-sam-translator, which is not installed."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Execution roles are made of a template's Policies by aws-sam-translator, which is not installed",
-            "Install it: pip install 'fnrunner[sam]'.",
-        )
-
-
 def roles(functions: list[Roleless], scope: Scope, faults: Faults) -> dict[str, RoleSpec]:
-    """The role of each function, by the function's logical id. Raises TranslatorMissing."""
+    """The role of each function, by the function's logical id."""
     if not functions:
         return {}
     made = _translated(functions, scope, faults)
@@ -67,47 +55,36 @@ def roles(functions: list[Roleless], scope: Scope, faults: Faults) -> dict[str, 
 
 def _translated(functions: list[Roleless], scope: Scope, faults: Faults) -> Mapping[str, Any]:
     """CloudFormation's resources; empty when something is wrong, which is a fault of the function then."""
-    try:
-        import boto3
-        from samtranslator.model.exceptions import InvalidDocumentException
-        from samtranslator.parser.parser import Parser
-        from samtranslator.translator.translator import Translator
-    except ImportError as error:
-        raise TranslatorMissing from error
     template = {
         "Transform": "AWS::Serverless-2016-10-31",
         "Resources": {one.logical: _function(one) for one in functions},
     }
-    known = {arn.rpartition("/")[2]: arn for arn in managed.arns()}
-    region = str(scope.parameters["AWS::Region"])
-    session = boto3.Session(region_name=region, aws_access_key_id="none", aws_secret_access_key="none")  # noqa: S106
-    logging.getLogger("samtranslator").setLevel(logging.CRITICAL)
     try:
-        # it speaks of its own metrics on standard error
-        with contextlib.redirect_stderr(io.StringIO()):
-            resources: Mapping[str, Any] = Translator(known, Parser(), None, session).translate(template, {})[
-                "Resources"
-            ]
-    except InvalidDocumentException as error:
+        return translator.translate(template, str(scope.parameters["AWS::Region"]))
+    except translator.Refused as refused:
         lines = {one.logical: one.properties.entries().get("Policies", one.properties).line for one in functions}
-        for cause in error.causes:
-            logical = next((name for name in lines if f"[{name}" in str(cause.message)), functions[0].logical)
-            message = str(cause.message).rpartition("is invalid. ")[2]
-            faults.add(lines[logical], f"Resources.{logical}.Properties.Policies", f"cannot be: {message}")
+        for cause in refused.causes:
+            logical = cause.logical if cause.logical in lines else functions[0].logical
+            faults.add(lines[logical], f"Resources.{logical}.Properties.Policies", f"cannot be: {cause.message}")
         return {}
-    return resources
 
 
 def _function(one: Roleless) -> dict[str, Any]:
     entries = one.properties.entries()
     named = {key: plain(entries[key], key, Faults("")) for key in _NAMED if key in entries}
     if isinstance(events := named.get("Events"), dict):
-        # routes of APIs give a role nothing, and their APIs are not of this template
-        named["Events"] = {key: one for key, one in events.items() if one.get("Type") not in ROUTES}
+        # routes and buckets give a role nothing, and what they name is not in this template; nor does a broker without a secret
+        silent = ("S3", *ROUTES)
+        named["Events"] = {key: one for key, one in events.items() if one.get("Type") not in silent and not _open(one)}
     return {
         "Type": "AWS::Serverless::Function",
         "Properties": {"InlineCode": "-", "Handler": "index.handler", "Runtime": "python3.12", **named},
     }
+
+
+def _open(event: Mapping[str, Any]) -> bool:
+    """Whether it reads a broker whose credentials are the installation's."""
+    return event.get("Type") in CREDENTIALS and "SourceAccessConfigurations" not in (event.get("Properties") or {})
 
 
 def _role(one: Roleless, properties: Mapping[str, Any], scope: Scope, faults: Faults) -> RoleSpec:
@@ -132,12 +109,12 @@ def role(name: str, properties: Mapping[str, Any], line: int, where: str, faults
         name,
         properties["AssumeRolePolicyDocument"],
         tuple(sorted(arns)),
-        {key: _whole(document) for key, document in inline.items()},
+        {key: versioned(document) for key, document in inline.items()},
         str(properties.get("Description") or ""),
     )
 
 
-def _whole(document: Mapping[str, Any]) -> dict[str, Any]:
+def versioned(document: Mapping[str, Any]) -> dict[str, Any]:
     """A policy without a version has the old one, in which there are no variables; SAM's templates have none."""
     return {"Version": "2012-10-17", **document}
 

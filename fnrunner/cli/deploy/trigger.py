@@ -78,7 +78,7 @@ class TriggerStep:
     def about(self) -> str:
         """What it is about, for messages."""
         one = self.wanted or self.there
-        return f"{one.kind.value} {one.key}" if one else ""
+        return f"{one.kind.value} {one.key}".rstrip() if one else ""
 
 
 class CannotChange(UsageFault):

@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from fnrunner.cli.caller import REMEDY, credentials, region
-from fnrunner.cli.error import ServerRefused, ServerUnreachable
+from fnrunner import __version__
+from fnrunner.cli.caller import REMEDY, at_hand, credentials, region
+from fnrunner.cli.error import ServerRefused, ServerUnreachable, UsageFault
 
+_START = "Start it with FNRUNNER_AUTH=iam."
+"""How a server without users ends its refusal."""
 AWS_POLICIES = "arn:aws:iam::aws:policy/"
 
 
@@ -17,24 +20,28 @@ class IamClient:
 
     def __init__(self, endpoint_url: str) -> None:
         import botocore.session
+        from botocore import UNSIGNED
         from botocore.config import Config
 
         session = botocore.session.Session()
-        found = credentials()
+        # without a key the server says whether it wants one, or has no users at all
+        found = credentials() if at_hand() else None
+        unsigned = {} if found else {"signature_version": UNSIGNED}
         self._endpoint_url = endpoint_url
         self._client = session.create_client(
             "iam",
             endpoint_url=endpoint_url,
             region_name=region(os.environ),
-            aws_access_key_id=found.access_key,
-            aws_secret_access_key=found.secret_key,
-            aws_session_token=found.token,
-            config=Config(retries={"total_max_attempts": 2}),
+            aws_access_key_id=found.access_key if found else None,
+            aws_secret_access_key=found.secret_key if found else None,
+            aws_session_token=found.token if found else None,
+            config=Config(retries={"total_max_attempts": 2}, user_agent=f"fnrunner/{__version__}", **unsigned),
         )
 
     def call(self, operation: str, **params: Any) -> dict[str, Any]:
         """Parameters that are None are left out. Raises ServerRefused, ServerUnreachable."""
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
+        from botocore.parsers import ResponseParserError
 
         try:
             answer = getattr(self._client, operation)(
@@ -48,6 +55,10 @@ class IamClient:
             raise ServerUnreachable(
                 f"The server at {self._endpoint_url} does not answer: {error}",
                 "Start it with `FNRUNNER_AUTH=iam fnrunner dev`, or name another with --endpoint-url.",
+            ) from error
+        except ResponseParserError as error:
+            raise ServerRefused(
+                "The answer is not IAM's.", "Is this a fnrunner endpoint, and of this release? Check --endpoint-url."
             ) from error
         except BotoCoreError as error:
             raise ServerRefused(str(error), "Is this a fnrunner endpoint? Check --endpoint-url.") from error
@@ -63,6 +74,27 @@ class IamClient:
                 return
             marker = page["Marker"]
 
+    def principal_arn(self, name: str) -> str:
+        """An ARN as it is; a name is that of a role or a user. Raises ServerRefused for none, UsageFault for both."""
+        if name.startswith("arn:"):
+            return name
+        found = []
+        for operation, key, kind in (("get_role", "RoleName", "Role"), ("get_user", "UserName", "User")):
+            try:
+                found.append(str(self.call(operation, **{key: name})[kind]["Arn"]))
+            except ServerRefused as error:
+                if error.code != "NoSuchEntity":
+                    raise
+        if len(found) > 1:
+            raise UsageFault(f"{name} is a role and a user", f"Name one of them by its ARN: {' or '.join(found)}.")
+        if not found:
+            raise ServerRefused(
+                f"There is no role and no user {name}.",
+                "`fnrunner iam role ls` and `fnrunner iam user ls` list them.",
+                code="NoSuchEntity",
+            )
+        return found[0]
+
     def policy_arn(self, name: str) -> str:
         """An ARN as it is; a name is one of this account's policies, else one of AWS's. Raises ServerRefused."""
         if name.startswith("arn:"):
@@ -76,12 +108,8 @@ class IamClient:
 def _refused(response: dict[str, Any]) -> ServerRefused:
     error, status = response["Error"], response["ResponseMetadata"]["HTTPStatusCode"]
     code = error.get("Code", "")
-    if status == 404 and code in ("404", "UnknownOperationException", ""):
-        return ServerRefused(
-            "The server does not check who calls, and has no users.",
-            "Start it with FNRUNNER_AUTH=iam.",
-            http_status=404,
-        )
+    if code == "InvalidAction" and (fault := error.get("Message", "")).endswith(_START):
+        return ServerRefused(fault.removesuffix(_START).strip(), _START, code=code, http_status=status)
     remedy = (
         REMEDY
         if code in ("MissingAuthenticationToken", "InvalidClientTokenId")

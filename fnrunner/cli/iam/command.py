@@ -64,7 +64,8 @@ async def _bootstrap(settings: Settings, name: str) -> Credential:
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    from fnrunner.app.parts import started_iam, started_keyring
+    from fnrunner.app.parts import started_iam
+    from fnrunner.app.secrecy import started_keyring
     from fnrunner.auth.bootstrap import administrator
     from fnrunner.auth.iam_error import IamError
     from fnrunner.auth.keyring import KeyringError

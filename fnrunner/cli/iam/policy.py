@@ -90,7 +90,7 @@ def put(name: str, document: str, user: str | None, role: str | None, endpoint_u
 
 
 @click.command("simulate")
-@click.argument("principal", metavar="ARN")
+@click.argument("principal", metavar="WHO")
 @click.argument("actions", metavar="ACTION...", nargs=-1, required=True)
 @click.option(
     "--resource", "resources", metavar="ARN", multiple=True, help="What it is done to; repeatable. [default: *]"
@@ -102,7 +102,7 @@ def simulate(
     principal: str, actions: tuple[str, ...], resources: tuple[str, ...], context: tuple[str, ...], as_json: bool,
     endpoint_url: str,
 ) -> int:  # fmt: skip
-    """Say what the policies of a user or role would decide. Exit status 1 if anything is denied.
+    """Say what the policies of a user or role, by name or ARN, would decide. Exit status 1 if anything is denied.
 
     With --json: [{"action", "resource", "decision", "policy"}].
     """
@@ -110,9 +110,10 @@ def simulate(
         {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
         for key, value in option.pairs(context, "--context").items()
     ]
-    answer = IamClient(endpoint_url).call(
+    iam = IamClient(endpoint_url)
+    answer = iam.call(
         "simulate_principal_policy",
-        PolicySourceArn=principal,
+        PolicySourceArn=iam.principal_arn(principal),
         ActionNames=list(actions),
         ResourceArns=list(resources) or None,
         ContextEntries=entries or None,

@@ -3,12 +3,16 @@
 import http from 'node:http';
 
 const BASE = '/2018-06-01/runtime';
-const agent = new http.Agent({ keepAlive: true, maxSockets: 2 });
 
 export class Api {
   constructor(address) {
     const [host, port] = address.split(':');
-    this.options = { host, port, agent };
+    this.options = { host, port, agent: new http.Agent({ keepAlive: true, maxSockets: 2 }) };
+  }
+
+  // Its connections end.
+  close() {
+    this.options.agent.destroy();
   }
 
   // { requestId, headers, body }: body is text.

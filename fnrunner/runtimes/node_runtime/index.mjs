@@ -3,6 +3,7 @@
 // Answers, errors, log lines and exits are those of Lambda's Node.js runtime interface client; the code is fnrunner's own.
 // Standard modules only, Node 20 and later.
 
+import { beginning } from './beginning.mjs';
 import { Api } from './api.mjs';
 import { CallbackRemoved, UnhandledPromiseRejection, forApi, forLog } from './errors.mjs';
 import { load } from './handler.mjs';
@@ -15,6 +16,7 @@ const EXIT_REJECTED = 128;
 const MAJOR_WITHOUT_CALLBACKS = 24;
 
 const env = process.env;
+await beginning(env);
 const api = new Api(env.AWS_LAMBDA_RUNTIME_API);
 const log = new Log(env.AWS_LAMBDA_LOG_FORMAT, env.AWS_LAMBDA_LOG_LEVEL);
 

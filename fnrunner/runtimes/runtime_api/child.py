@@ -33,19 +33,15 @@ class Child:
         *,
         on_output: Callable[[bytes], None],
         on_exit: Callable[[Child], None],
+        begun: Begun | None = None,
     ) -> None:
-        """Raises CannotStart."""
+        """``begun`` is the same program, if it goes on with these. Raises CannotStart."""
         self._reactor, self._on_output, self._on_exit = reactor, on_output, on_exit
         self.status: int | None = None
         """As ``os.waitstatus_to_exitcode``: negative is a signal."""
-        self._pipe, theirs = os.pipe2(os.O_CLOEXEC)
-        try:
-            self.pid = _start(argv, variables, directory, theirs)
-        except OSError:
-            os.close(self._pipe)
-            raise
-        finally:
-            os.close(theirs)
+        if begun is None or not begun.goes_on(argv, variables, directory):
+            begun = Begun(argv, variables, directory)
+        self.pid, self._pipe = begun.pid, begun.output
         os.set_blocking(self._pipe, False)
         reactor.watch(self._pipe, READ, self._readable)
         self._pidfd = os.pidfd_open(self.pid)
@@ -95,7 +91,56 @@ class Child:
         self._on_exit(self)
 
 
-def _start(argv: Sequence[str], variables: Mapping[str, str], directory: str, output: int) -> int:
+class Begun:
+    """A program that runs. ``output`` is the read end of what is its stdout and stderr.
+
+    One that ``waits`` gets its variables and its directory later, from a pipe that the variable names as ``fd:NUMBER``: a
+    line of JSON, then its end.
+    """
+
+    def __init__(self, argv: Sequence[str], variables: Mapping[str, str], directory: str, waits: str = "") -> None:
+        """Raises CannotStart, and OSError where no process can be made."""
+        self.argv = list(argv)
+        self.output, theirs = os.pipe2(os.O_CLOEXEC)
+        waited, self._early = os.pipe2(os.O_CLOEXEC) if waits else (-1, -1)
+        if waits:
+            variables = {**variables, waits: f"fd:{waited}"}
+        try:
+            self.pid = _start(argv, variables, directory, theirs, waited)
+        except (OSError, CannotStart):
+            _close(self.output, self._early)
+            raise
+        finally:
+            _close(theirs, waited)
+
+    def goes_on(self, argv: Sequence[str], variables: Mapping[str, str], directory: str) -> bool:
+        """Whether it does, as one that is started with these would; otherwise it is no more. Once."""
+        import json
+
+        told = False
+        if list(argv) == self.argv:
+            try:
+                data = json.dumps([directory, dict(variables)], ensure_ascii=False).encode()
+                while data:
+                    data = data[os.write(self._early, data) :]
+                told = True
+            except (BrokenPipeError, UnicodeEncodeError):
+                pass  # it has ended; or it could not be given bytes that are no text
+        _close(self._early)
+        if not told:
+            _close(self.output)
+            os.kill(self.pid, SIGKILL)
+            os.waitpid(self.pid, 0)
+        return told
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _start(argv: Sequence[str], variables: Mapping[str, str], directory: str, output: int, kept: int = -1) -> int:
     """The pid of the program, once it runs. Raises CannotStart, and OSError where no process can be made."""
     import ctypes  # for prctl alone; before the fork, because the child should do little
 
@@ -110,6 +155,8 @@ def _start(argv: Sequence[str], variables: Mapping[str, str], directory: str, ou
                 os._exit(1)
             os.dup2(output, 1)
             os.dup2(output, 2)
+            if kept >= 0:
+                os.set_inheritable(kept, True)
             signal(SIGPIPE, SIG_DFL)
             signal(SIGTERM, SIG_DFL)
             os.chdir(directory)

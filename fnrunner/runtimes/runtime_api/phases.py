@@ -16,7 +16,7 @@ import time
 from _signal import SIG_IGN, SIGPIPE, SIGTERM, set_wakeup_fd, signal  # type: ignore[import-not-found]
 
 from . import control, fault, peer
-from .child import CannotStart, Child, leave_as
+from .child import Begun, CannotStart, Child, leave_as
 from .control import Control, Invocation
 from .dispatch import Dispatcher
 from .extension import INVOKE, SHUTDOWN, Extension, found_in, invoke_event, shutdown_event, visible_variables
@@ -32,9 +32,11 @@ from .telemetry import Telemetry
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 INIT, IDLE, BUSY, ENDING = "init", "idle", "busy", "ending"
 HELLO = b"runtime-api"
+ADDRESS = "AWS_LAMBDA_RUNTIME_API"
 EXTERNAL_GRACE_S, INTERNAL_GRACE_S = 2.0, 0.5
 TRUNCATION_S = 0.2
 """How long a runtime that broke its connection may take to end: then its exit is the reason, not the connection."""
@@ -47,8 +49,9 @@ RUNTIME, PLATFORM = "", "\0platform"
 class Phases:
     """Made once; ``start`` begins, callbacks go on, and the process ends from within one of them."""
 
-    def __init__(self, plan: Plan, reactor: Reactor) -> None:
-        self._plan, self._reactor = plan, reactor
+    def __init__(self, plan: Plan, reactor: Reactor, begun: Begun | None = None) -> None:
+        """``begun`` is the runtime, where it runs already."""
+        self._plan, self._reactor, self._begun = plan, reactor, begun
         self._phase = INIT
         self._runtime: Child | None = None
         self._invocation: Invocation | None = None
@@ -91,7 +94,7 @@ class Phases:
         except OSError as error:
             self._fail_init("Sandbox.Failure", f"the Runtime API could not be served: {error}")
             return
-        self._variables["AWS_LAMBDA_RUNTIME_API"] = server.address
+        self._variables[ADDRESS] = server.address
         self._reports.init_started()
         names = found_in(self._plan.extensions)
         if not names:
@@ -118,18 +121,28 @@ class Phases:
 
     def _start_runtime(self) -> None:
         try:
-            self._runtime = self._child(self._plan.argv(), self._variables, "function", RUNTIME, self._runtime_ended)
+            self._runtime = self._child(
+                self._plan.argv(), self._variables, "function", RUNTIME, self._runtime_ended, self._begun
+            )
         except (NoEntrypoint, CannotStart) as error:
             self._fail_init("Runtime.InvalidEntrypoint", self._plan.shown(str(error)))
 
     def _child(
-        self, argv: list[str], variables: dict[str, str], kind: str, source: str, on_exit: Callable[[Child], None]
+        self,
+        argv: list[str],
+        variables: dict[str, str],
+        kind: str,
+        source: str,
+        on_exit: Callable[[Child], None],
+        begun: Begun | None = None,
     ) -> Child:
         def output(data: bytes) -> None:
             self._log.write(source, data)
             self._telemetry.lines(kind, source, data)
 
-        return Child(self._reactor, argv, variables, self._plan.directory, on_output=output, on_exit=on_exit)
+        return Child(
+            self._reactor, argv, variables, self._plan.directory, on_output=output, on_exit=on_exit, begun=begun
+        )
 
     def _children(self) -> list[Child]:
         found = [extension.child for extension in self._extensions.all if extension.child is not None]
@@ -351,10 +364,21 @@ class Phases:
         os._exit(0)
 
 
-def serve(arguments: list[str], directory: str = "") -> None:
-    """Serve one environment until it ends; programs begin in ``directory``. Never returns."""
+def serve(arguments: list[str], directory: str = "", early: Any = None) -> None:
+    """Serve one environment until it ends; programs begin in ``directory``. Never returns.
+
+    With ``early`` it is not known yet for which function, and ``early.wait()`` gives the arguments. A runtime that can wait
+    too is started before: what it waits for is in place of the Runtime API's address.
+    """
+    begun = None
+    if early is not None:
+        try:
+            begun = Begun(Plan(arguments).argv(), os.environ, "/", waits=ADDRESS)
+        except (NoEntrypoint, CannotStart, OSError):
+            pass  # it is started later, where whoever it concerns is told why not
+        arguments = early.wait()
     reactor = Reactor()
-    phases = Phases(Plan(arguments, directory), reactor)
+    phases = Phases(Plan(arguments, directory), reactor, begun)
     woken, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal(SIGPIPE, SIG_IGN)  # a client that left is an error of writing, also where this interpreter was not started
     signal(SIGTERM, lambda *_: None)

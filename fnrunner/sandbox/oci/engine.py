@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fnrunner.sandbox.cgroups import MOUNT
 from fnrunner.sandbox.oci.errors import ContainersUnavailable
@@ -74,7 +75,13 @@ class Engine:
         log = state.parent / "engine.log"
         log.write_bytes(b"")
         command = [self.path, "--root", str(state), "--log", str(log), *FLAGS[self.name], *arguments]
-        code = await asyncio.shield(asyncio.ensure_future(_ended(command, output_fd, descriptors)))
+        running = asyncio.ensure_future(_ended(command, output_fd, descriptors))
+        try:
+            code = await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # what it makes can be deleted only when it has made it
+            await settled(running)
+            raise
         if code:
             said = log.read_text("utf-8", "replace").strip().splitlines() or [f"exit status {code}"]
             raise EngineFailed(f"{self.name} {arguments[0]}: {said[-1][:500]}")
@@ -97,6 +104,13 @@ def _remove_groups(name: str) -> None:
     for group in (MOUNT / name, *MOUNT.glob(f"*/{name}")):
         with contextlib.suppress(OSError):
             group.rmdir()
+
+
+async def settled(running: asyncio.Future[Any]) -> None:
+    """Wait until it has ended in any way, however often this task is cancelled meanwhile."""
+    while not running.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait((running,))
 
 
 async def _ended(command: Sequence[str], output_fd: int | None, descriptors: Sequence[int]) -> int:

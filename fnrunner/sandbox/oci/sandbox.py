@@ -26,7 +26,7 @@ from fnrunner.sandbox.memory_watch import MemoryWatch
 from fnrunner.sandbox.network import CONNECTED, PATIENCE_S
 from fnrunner.sandbox.oci import inside
 from fnrunner.sandbox.oci.bundle import Shown, bundle
-from fnrunner.sandbox.oci.engine import REMEDY, Engine, EngineFailed, engines
+from fnrunner.sandbox.oci.engine import REMEDY, Engine, EngineFailed, engines, settled
 from fnrunner.sandbox.oci.errors import ContainersUnavailable
 from fnrunner.sandbox.ownership import MARKER, Owner
 from fnrunner.sandbox.process import ProcessSandbox, resource_limits
@@ -135,7 +135,7 @@ class ContainerSandbox:
 
     async def _start(self, engine: Engine, command: Command) -> ContainerProcess:
         """Raises EngineFailed, OSError."""
-        home = await asyncio.to_thread(self._make_home, command)
+        home = await self._home(command)
         name = self._owner.name(command.environment_id)
         try:
             spawned = await self._create(engine, name, home, command)
@@ -159,6 +159,17 @@ class ContainerSandbox:
         if self._watch is not None:
             self._watch.add(process)
         return process
+
+    async def _home(self, command: Command) -> Home:
+        """Raises OSError."""
+        making = asyncio.ensure_future(asyncio.to_thread(self._make_home, command))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await settled(making)
+            if making.exception() is None:
+                await asyncio.shield(asyncio.ensure_future(making.result().remove()))
+            raise
 
     async def _create(self, engine: Engine, name: str, home: Home, command: Command) -> Spawned:
         """Created, limited and connected; not begun."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
@@ -101,8 +102,7 @@ class ImageStore:
             await asyncio.to_thread(_prepare, rootfs)
             (aside / "config.json").write_text(json.dumps(config))
             await asyncio.to_thread(delete_tree, layout)
-            with contextlib.suppress(FileExistsError, OSError):
-                aside.rename(place)  # somebody else's is as good
+            _move(aside, place)
         except OSError as error:
             raise ImageError(f"the image {code.uri} could not be unpacked: {error}") from error
         finally:
@@ -123,6 +123,16 @@ class ImageStore:
                 delete_tree(place)
                 removed += 1
         return removed
+
+
+def _move(aside: Path, place: Path) -> None:
+    """Raises OSError."""
+    try:
+        aside.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        # somebody else's is as good
 
 
 async def _run(program: str, *arguments: str) -> str:

@@ -1,5 +1,6 @@
 """Sequences of operations with mostly valid parameters, and bytes that are no HTTP: no 5xx, no hang, nothing corrupted.
 
+The same where callers have to sign: by somebody who may do everything, and by somebody who may do a part of it.
 ``FNRUNNER_TEST_FUZZ_S`` says how long each of them goes on, in seconds.
 """
 
@@ -9,7 +10,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
@@ -18,13 +19,16 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from fnrunner.catalogue.snapshot import Snapshot, load
-from tests.api_server import CODE, ROLE, ApiServer
+from tests.api_server import CODE, HOME, ROLE, ApiServer
 from tests.conformance.api import model
+from tests.conformance.api.signing import Signature
 from tests.conformance.api.strategies import SEEN, parameters
 from tests.conformance.api.verdict import of_an_error
 from tests.conformance.api.wire import send
+from tests.iam_kit import Site
 
 DURATION_S = float(os.environ.get("FNRUNNER_TEST_FUZZ_S", "4"))
+SIGNED_S = float(os.environ.get("FNRUNNER_TEST_FUZZ_S", "1.5"))
 STEPS = 25
 NEW = {"Role": ROLE, "Code": {"ZipFile": CODE}, "Runtime": "python3.12", "Handler": "app.handler"}
 ROUND = settings(
@@ -37,9 +41,9 @@ ROUND = settings(
 TABLES = ("functions", "configs", "triggers", "aliases", "provisioned", "policies")
 
 
-def for_a_while(round_: Callable[[], None]) -> int:
+def for_a_while(round_: Callable[[], None], duration_s: float = DURATION_S) -> int:
     """Runs hypothesis again and again with other seeds until the time is over; how often."""
-    end, count = time.monotonic() + DURATION_S, 0
+    end, count = time.monotonic() + duration_s, 0
     while time.monotonic() < end:
         seed(random.randrange(2**32))(round_)()
         count += 1
@@ -49,8 +53,10 @@ def for_a_while(round_: Callable[[], None]) -> int:
 class Sequence:
     """A client that uses what the server gave it before."""
 
-    def __init__(self, server: ApiServer, client: httpx.Client) -> None:
+    def __init__(self, server: ApiServer, client: httpx.Client, others: Iterable[httpx.Client] = ()) -> None:
+        """``others`` send now and then a request of it instead."""
         self.server, self.client = server, client
+        self.senders = (*[client] * 3, *others)
         self.seen: dict[str, list[str]] = {name: [] for name in SEEN}
         self.statuses: dict[int, int] = {}
         self.done: list[str] = []
@@ -62,7 +68,7 @@ class Sequence:
                 params = {**params, member: known[which % len(known)]}
             elif member in SEEN and member in model.required(name):
                 params = {**params, member: "00000000-0000-4000-8000-000000000000"}
-        answer = send(self.client, name, params)
+        answer = send(self.senders[which % len(self.senders)], name, params)
         self.statuses[answer.status_code] = self.statuses.get(answer.status_code, 0) + 1
         self.done = [*self.done[-STEPS:], f"{name} {params}: {answer.status_code}"]
         assert answer.status_code < 500, "\n".join([*self.done, answer.text])
@@ -70,6 +76,11 @@ class Sequence:
             assert of_an_error(answer) == "", f"{name} {params}"
         elif answer.content and "json" in answer.headers.get("content-type", "") and name != "Invoke":
             self._remember(answer.json())
+
+    def share(self, first: int, beyond: int) -> float:
+        """Of the answers, those with a status of this range."""
+        found = sum(count for status, count in self.statuses.items() if first <= status < beyond)
+        return found / sum(self.statuses.values())
 
     def _remember(self, value: Any) -> None:
         if isinstance(value, list):
@@ -114,8 +125,25 @@ class Sequence:
 def test_sequences_of_operations_are_never_a_failure_and_corrupt_nothing(
     server: ApiServer, client: httpx.Client
 ) -> None:
-    client.put("/fnrunner/v1/queues/q", json={}).raise_for_status()
     sequence = Sequence(server, client)
+    carry_out(sequence, DURATION_S)
+    assert sequence.share(200, 300) > 0.1
+
+
+def test_sequences_of_signed_operations_are_neither(
+    guarded: Site, administrator: httpx.Client, stranger: httpx.Client
+) -> None:
+    partly = guarded.user("partly", {"Effect": "Allow", "Action": ["lambda:G*", "lambda:P*"], "Resource": "*"})
+    signature = Signature(partly, HOME.region)
+    with httpx.Client(base_url=guarded.url, timeout=60, auth=signature) as half:
+        sequence = Sequence(guarded.server, administrator, [stranger, half])
+        carry_out(sequence, SIGNED_S)
+    assert sequence.share(200, 300) > 0.04
+    assert sequence.share(403, 404) > 0.05
+
+
+def carry_out(sequence: Sequence, duration_s: float) -> None:
+    sequence.client.put("/fnrunner/v1/queues/q", json={}).raise_for_status()
     makers = [name for name in model.supported() if name.startswith(("Create", "Publish", "Put", "Add"))]
     steps = st.sampled_from([*model.supported(), *makers, "CreateFunction", "CreateFunction"]).flatmap(
         lambda name: st.tuples(st.just(name), parameters(name), st.integers(0, 11))
@@ -129,10 +157,9 @@ def test_sequences_of_operations_are_never_a_failure_and_corrupt_nothing(
             sequence.do(name, params, which)
         sequence.check()
 
-    assert for_a_while(round_) > 0
+    assert for_a_while(round_, duration_s) > 0
     told = dict(sorted(sequence.statuses.items()))
-    print(f"\n{sum(told.values())} requests in {DURATION_S:g} s, by status: {told}")
-    assert sum(count for status, count in told.items() if status < 300) > sum(told.values()) / 10
+    print(f"\n{sum(told.values())} requests in {duration_s:g} s, by status: {told}")
 
 
 LINES = (
@@ -148,16 +175,33 @@ HEADERS = (
     "Transfer-Encoding: gzip", "Content-Encoding: gzip", "Expect: 100-continue", "Connection: Upgrade\r\nUpgrade: websocket",
     "Upgrade: h2c", "X: @", "X-Amz-Client-Context: @", "X-Amz-Invocation-Type: \u00e9",
     " folded: a", "no colon", ": empty", "X-Amz-Log-Type: Tail", "Connection: close", "Authorization: AWS4-HMAC-SHA256 x",
-    "Origin: https://evil.example", "\0: \0",
+    "Origin: https://evil.example", "\0: \0", "Authorization: AWS4-HMAC-SHA256 Credential=", "Authorization: \u00e9",
+    "Authorization: AWS4-HMAC-SHA256 Credential=#/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=0",
+    "Authorization: AWS4-HMAC-SHA256 Credential=#/20260101/us-east-1/lambda/aws4_request, SignedHeaders=;;@, Signature=\0",
+    "X-Amz-Date: 20260101T000000Z", "X-Amz-Date: 99999999T999999Z", "X-Amz-Date: \u0661", "X-Amz-Security-Token: @",
+    "X-Amz-Content-Sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "X-Amz-Decoded-Content-Length: -9",
 )  # fmt: skip
-"""An @ stands for more than any header may have."""
+"""An @ stands for more than any header may have, a # for a key that exists."""
 BODIES = (
     b"", b"{}", b"5\r\nhello\r\n0\r\n\r\n", b"zz\r\nhello\r\n", b"ffffffffffffffff\r\n", b"5\r\nhel", b"0\r\nX: y\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01", b"\0" * 2_000, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3,
 )  # fmt: skip
 
 
-def test_what_is_no_request_harms_nobody(server: ApiServer, client: httpx.Client) -> None:
+def test_what_is_no_request_harms_nobody(client: httpx.Client) -> None:
+    send_what_is_none(client, DURATION_S, "AKIAIOSFODNN7EXAMPLE")
+
+
+def test_what_is_no_request_and_not_signed_harms_nobody_and_does_nothing(
+    guarded: Site, administrator: httpx.Client
+) -> None:
+    before, asked = administrator.get("/2015-03-31/functions").json(), len(guarded.server.front.asked)
+    send_what_is_none(administrator, SIGNED_S, guarded.admin.access_key)
+    assert administrator.get("/2015-03-31/functions").json() == before
+    assert len(guarded.server.front.asked) == asked
+
+
+def send_what_is_none(client: httpx.Client, duration_s: float, key: str) -> None:
     address = (client.base_url.host, client.base_url.port)
     sent = 0
 
@@ -171,7 +215,7 @@ def test_what_is_no_request_harms_nobody(server: ApiServer, client: httpx.Client
     )
     def round_(line: str, headers: list[str], body: bytes, ends: bool, cut: int | None) -> None:
         nonlocal sent
-        head = "\r\n".join([line, *headers]).replace("@", "A" * 70_000).encode("utf-8", "replace")
+        head = "\r\n".join([line, *headers]).replace("@", "A" * 70_000).replace("#", key).encode("utf-8", "replace")
         raw = (head + (b"\r\n\r\n" if ends else b"") + body)[:cut]
         with socket.create_connection(address, timeout=20) as connection:
             try:
@@ -187,8 +231,8 @@ def test_what_is_no_request_harms_nobody(server: ApiServer, client: httpx.Client
             assert status < 500 or status == 501, f"{raw[:300]!r}: {answer[:300]!r}"
         assert client.get("/healthz").status_code == 200
 
-    for_a_while(round_)
-    print(f"\n{sent} broken requests in {DURATION_S:g} s")
+    for_a_while(round_, duration_s)
+    print(f"\n{sent} broken requests in {duration_s:g} s")
     assert sent > 0
     assert client.get("/2015-03-31/functions").status_code == 200
 

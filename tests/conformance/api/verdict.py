@@ -12,6 +12,8 @@ from tests.conformance.api.mistakes import Mistake
 UNMODELLED = {"ValidationException": 400, "RequestEntityTooLargeException": 413, "UnknownOperationException": 404,
               "AccessDeniedException": 403}  # fmt: skip
 """What Lambda answers without having a shape for it: ``message``, and no ``Type``."""
+DENIED = "is not authorized to perform: "
+"""IAM's own words, under IAM's own key."""
 TYPELESS = ("UnreservedConcurrentExecution", "The Lambda code signing configuration arn:")
 """What Lambda says without a ``Type`` although the shape has one."""
 OF_A_MISTAKE = {
@@ -36,6 +38,18 @@ def complaint_about(mistake: Mistake, answer: httpx.Response) -> str:
     return ""
 
 
+def complaint_of_a_stranger(answer: httpx.Response) -> str:
+    """Empty when somebody who may do nothing is told that, and nothing else."""
+    if wrong := of_an_error(answer):
+        return wrong
+    code, document = answer.headers["x-amzn-errortype"], answer.json()
+    if code != "AccessDeniedException":
+        return f"the code is {code}: {document}"
+    if DENIED not in document.get("Message", ""):
+        return f"it says {document}"
+    return ""
+
+
 def of_an_error(answer: httpx.Response) -> str:
     """What is wrong with the form of an error: header, status, keys and their casing, request id, content type."""
     code = answer.headers.get("x-amzn-errortype", "")
@@ -50,7 +64,7 @@ def of_an_error(answer: httpx.Response) -> str:
         return f"the content type is {answer.headers['content-type']}"
     shape = model.error_shapes().get(code)
     if shape is None:
-        status, keys = UNMODELLED.get(code, 0), {"message"}
+        status, keys = UNMODELLED.get(code, 0), {"Message" if DENIED in str(document) else "message"}
     else:
         status = shape.metadata["error"]["httpStatusCode"]
         keys = {name for name in shape.members if name.lower() in ("message", "type")}

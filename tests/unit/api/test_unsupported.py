@@ -18,7 +18,7 @@ SUPPORTS = {route.operation: route.supports for route in ROUTES}
     [
         ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": []}}, "VpcConfig"),
         ({"FileSystemConfigs": [{}]}, "FileSystemConfigs"),
-        ({"Code": {"ZipFile": b"", "S3Bucket": "b"}}, "Code.S3Bucket"),
+        ({"Code": {"S3Bucket": "b", "S3ObjectStorageMode": "REFERENCE"}}, "Code.S3ObjectStorageMode"),
         ({"DurableConfig": {"RetentionPeriodInDays": 1}}, "DurableConfig"),
         ({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}, "TenancyConfig"),
     ],
@@ -37,7 +37,7 @@ def test_a_parameter_without_effect_is_named(params: dict[str, Any], name: str) 
         {"Publish": False}, {"Publish": True}, {"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]},
         {"SnapStart": {"ApplyOn": "PublishedVersions"}}, {"CodeSigningConfigArn": "arn"},
         {"TracingConfig": {"Mode": "Active"}}, {"PackageType": "Zip"}, {"LoggingConfig": {"LogFormat": "JSON"}},
-        {"Code": {"ZipFile": b"z"}},
+        {"Code": {"ZipFile": b"z"}}, {"Code": {"S3Bucket": "b", "S3Key": "k", "S3ObjectStorageMode": "COPY"}},
     ],
 )  # fmt: skip
 def test_what_means_off_and_what_works_is_accepted(params: dict[str, Any]) -> None:

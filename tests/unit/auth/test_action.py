@@ -130,3 +130,19 @@ def test_results_go_only_to_functions_that_the_caller_may_invoke() -> None:
     params = {"FunctionName": "f", "DestinationConfig": sides}
     found = [(need.action, need.resource) for need in needed("PutFunctionEventInvokeConfig", params, HOME)]
     assert found[1:] == [("lambda:InvokeFunction", ARN + "function:g:1")]
+
+
+@pytest.mark.parametrize(
+    ("operation", "params"),
+    [
+        ("CreateFunction", {"FunctionName": "f", "Code": {"S3Bucket": "b", "S3Key": "k"}}),
+        ("UpdateFunctionCode", {"FunctionName": "f", "S3Bucket": "b", "S3Key": "k"}),
+        ("PublishLayerVersion", {"LayerName": "l", "Content": {"S3Bucket": "b", "S3Key": "k"}}),
+    ],
+)
+def test_what_is_deployed_from_a_bucket_must_be_open_to_the_caller(operation: str, params: dict[str, Any]) -> None:
+    found = needed(operation, params, HOME)[-1]
+    assert (found.action, found.resource) == ("s3:GetObject", "arn:aws:s3:::b/k")
+    inner = params.get("Code") or params.get("Content") or params
+    inner["S3ObjectVersion"] = "1"
+    assert needed(operation, params, HOME)[-1].action == "s3:GetObjectVersion"

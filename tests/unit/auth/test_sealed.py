@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fnrunner.auth import master_key, sealed
+from fnrunner.auth import master_key, master_key_file, sealed
 from fnrunner.auth.master_key import MasterKey, MasterKeyError
 from fnrunner.auth.sealed import Damaged, Label
 
@@ -76,11 +76,11 @@ def test_a_key_is_wrapped_for_its_name() -> None:
 
 def test_a_master_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "master.key"
-    first = master_key.load_or_create(file)
-    assert master_key.load_or_create(file) == first
+    first = master_key_file.load_or_create(file)
+    assert master_key_file.load_or_create(file) == first
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["master.key"]
-    assert base64.b64encode(first.secret).decode() not in repr(first)
+    assert base64.b64encode(first.newest.secret).decode() not in repr(first)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from fnrunner.auth.claims import Incomplete, Mismatch, SignatureRefused, Unknown
 from fnrunner.auth.credentials import Credential
 from fnrunner.auth.sigv4 import MAX_SIGNED_HEADERS, Verifier, claims_of
 from sources.http.request import Request
+from tests.examples import EXAMPLES
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
 ALICE = Credential("alice", "AKIAALICE", "secret/of+alice")
@@ -322,7 +323,7 @@ def test_a_date_must_be_there_and_be_one() -> None:
             claims_of(Request("GET", headers=(("authorization", value), ("x-amz-date", date))))
 
 
-@settings(max_examples=200)
+@settings(max_examples=3 * EXAMPLES)
 @given(st.text("AWS4-HMACSHA256 Credential=/,;Signature=host0", max_size=120), st.text(max_size=30))
 def test_no_authorization_is_worse_than_refused(value: str, query: str) -> None:
     for request in (

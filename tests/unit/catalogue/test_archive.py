@@ -16,6 +16,7 @@ from fnrunner.catalogue import archive
 from fnrunner.catalogue.archive import Archive, Kind, check
 from fnrunner.catalogue.errors import BadArchive, EmptyArchive, InvalidParameterValue, UnzippedTooLarge, ZipTooLarge
 from fnrunner.model import limits
+from tests.examples import EXAMPLES
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def test_every_tree_comes_back_as_it_was_zipped(files: dict[tuple[str, str], byt
     assert contents(zipped(*puts, compression=compression)) == named
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES)
 @given(
     edits=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=6),
     cut=st.integers(0, 600),

@@ -33,7 +33,7 @@ def test_what_has_left_goes_first_and_what_is_new_comes_in_the_order_of_kinds() 
     )
     assert [(step.action, step.about) for step in steps] == [
         ("remove", "topic subscription old"),
-        ("create", "function URL "),
+        ("create", "function URL"),
         ("update", "event source mapping m"),
         ("create", "event source mapping n"),
         ("create", "schedule s"),

@@ -43,7 +43,7 @@ def test_a_server_that_is_well_has_only_good_findings() -> None:
         (
             {"health": {"roles": [], "problems": [{"part": "broker", "message": "away", "remedy": "start it"}]}},
             "broker",
-            "ok",
+            "fault",
         ),
     ],
 )
@@ -84,6 +84,28 @@ def test_what_stands_in_on_a_living_worker_is_a_gap() -> None:
     assert "runtimes" not in verdicts(status(workers=[WORKER, silent]))
 
 
+def test_a_part_whose_problem_the_server_tells_is_not_called_well_besides() -> None:
+    full = {"part": "store", "message": "it takes no records: full", "remedy": "free disk", "code": "store-unavailable"}
+    found = [one for one in told(status(health={"roles": [], "problems": [full]})) if one.part == "store"]
+    assert [one.verdict for one in found] == [Verdict.FAULT]
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(10 << 30, "ok"), (1 << 20, "gap")])
+def test_the_servers_disk_is_told_as_the_servers(free: int, verdict: str) -> None:
+    disk = {"path": "/srv/fnrunner", "free_bytes": free}
+    (found,) = (one for one in told(status(data_dir=disk, host="far")) if one.part == "server's data")
+    assert found.verdict.value == verdict
+    assert found.detail.startswith("/srv/fnrunner on the server's host, far: ")
+    unknown = status(data_dir={**disk, "free_bytes": None}, host="far")
+    assert "server's data" not in verdicts(unknown)
+
+
 def test_few_open_files_are_a_gap() -> None:
     assert open_files(1024).verdict is Verdict.GAP
     assert open_files(65_536).verdict is Verdict.OK
+
+
+def test_the_runtimes_of_the_workers_are_listed_where_a_server_answers() -> None:
+    here = {**WORKER, "runtimes": {"python3.13": "python3.13", "python3.9": "python3.9", "python3.14": "python3.13"}}
+    found = [one for one in told(status(workers=[here, {**here, "host": "g"}])) if one.part == "workers' runtimes"]
+    assert [(one.verdict, one.detail) for one in found] == [(Verdict.OK, "python3.9, python3.13 on g, h")]

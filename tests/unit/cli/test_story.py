@@ -153,3 +153,13 @@ def test_what_a_function_wrote_cannot_steer_the_terminal() -> None:
 def test_every_state_suggests_something() -> None:
     for state in ("succeeded", "held", "redriving", "purged", "in flight", "failed", "expired", "died", "throttled"):
         assert suggestions(story(state, []))
+
+
+def test_the_log_of_a_record_is_looked_for_under_the_ids_of_the_invocations_that_had_it() -> None:
+    batch = {"mapping": "m", "first": "5", "last": "5"}
+    told = story("held", [], dead_letters=[letter()], batch=batch, poison={"records": [{"request_ids": ["r1", "r2"]}]})
+    assert "fnrunner logs thumb --request-id r2" in dict(suggestions(told))
+    unknown = story("held", [], dead_letters=[letter()], batch=batch, poison=None)
+    assert "fnrunner logs thumb --since 1d" in dict(suggestions(unknown))
+    redriven = story("succeeded", [attempt(1, 1_000, "succeeded")], batch=batch, poison=None)
+    assert f"fnrunner logs thumb --request-id {ID}" in dict(suggestions(redriven))

@@ -66,7 +66,7 @@ def test_all_faults_are_listed_at_once_in_the_order_of_their_lines() -> None:
         ("Globals:\n  Function: {VpcConfig: {}}\n", "Globals.Function.VpcConfig is not supported"),
         ("      Events: {E: {Type: Cognito}}\n", "Events.E.Type Cognito is not supported (S3, SQS, Kinesis,"),
         ("      Description: !If [a, b, c]\n", "uses If with a, which is no condition"),
-        ("      Description: !ImportValue a\n", "uses Fn::ImportValue, which is not supported: stacks export nothing"),
+        ("      Description: !ImportValue a\n", "uses ImportValue with a, which no other stack exports"),
         ("      Description: !Cidr [a, 1, 2]\n", "uses Fn::Cidr, which is not supported: there are no networks here"),
         (
             "      Description: !Length [a]\n",
@@ -92,7 +92,7 @@ def test_all_faults_are_listed_at_once_in_the_order_of_their_lines() -> None:
         ("      ImageUri: a/b\n", "ImageUri has no effect with PackageType Zip"),
         ("      PackageType: Jar\n", "is 'Jar': it takes Zip or Image"),
         ("      Tags: [a]\n", "it takes a mapping of names to texts"),
-        ("Outputs:\n  O: {Value: x, Export: {Name: y}}\n", "Outputs.O.Export is not supported"),
+        ("Outputs:\n  O: {Value: x, Export: {Nam: y}}\n", "Outputs.O.Export.Nam is not supported"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(extra: str, said: str) -> None:
@@ -135,6 +135,7 @@ def test_defaults_are_lambdas_and_names_are_the_logical_ids() -> None:
         "Layers": [],
         "DeadLetterConfig": {"TargetArn": ""},
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/Thumb"},
+        "TracingConfig": {"Mode": "PassThrough"},
     }
     assert (function.event_invoke, function.reserved_concurrency, function.notifications) == (None, None, ())
 

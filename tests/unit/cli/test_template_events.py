@@ -394,7 +394,7 @@ def test_what_an_event_cannot_have_is_refused_with_its_line(event: str, said: st
         ("Q: {Type: AWS::SQS::Queue, Properties: {MessageRetentionPeriod: 5}}", "MessageRetentionPeriod is not supported"),
         ("S: {Type: AWS::Kinesis::Stream, Properties: {RetentionPeriodHours: 24}}", "RetentionPeriodHours is not supported"),
         ("S: {Type: AWS::Kinesis::Stream, Properties: {StreamModeDetails: {StreamMode: ON_DEMAND}}}", "it takes PROVISIONED"),
-        ("S: {Type: AWS::SNS::Topic, Properties: {Subscription: []}}", "Subscription is not supported"),
+        ("S: {Type: AWS::SNS::Topic, Properties: {KmsMasterKeyId: a}}", "KmsMasterKeyId is not supported"),
         (
             "M: {Type: AWS::Lambda::EventSourceMapping, Properties: {FunctionName: other, EventSourceArn: !GetAtt Jobs.Arn}}",
             "names other, which is no function of this template",

@@ -105,7 +105,7 @@ def test_all_properties_count_where_the_template_says_so() -> None:
             "      AutoPublishAlias: a\n      DeploymentPreference: {Alarms: [x]}\n",
             "DeploymentPreference.Alarms is not supported",
         ),
-        ("      Tracing: Active\n", "is 'Active', which is not supported: traces go where"),
+        ("      Tracing: On\n", "is 'On': it takes Active or PassThrough"),
         ("      Layers: [nonsense]\n", "it takes the ARN of a layer's version"),
     ],
 )
@@ -239,7 +239,6 @@ POLICIES = """\
 
 
 def test_policies_make_the_execution_role_where_permissions_are_enforced() -> None:
-    pytest.importorskip("samtranslator", reason="aws-sam-translator is not installed: pip install aws-sam-translator")
     stack = read(HEAD + POLICIES, enforces=True)
     (role,) = stack.roles
     assert role.name == "app-FRole"
@@ -263,7 +262,6 @@ def test_policies_make_the_execution_role_where_permissions_are_enforced() -> No
     ],
 )  # fmt: skip
 def test_policies_that_there_are_not_are_refused_with_their_line(old: str, new: str, said: str) -> None:
-    pytest.importorskip("samtranslator", reason="aws-sam-translator is not installed: pip install aws-sam-translator")
     (line,) = faults_of(HEAD + POLICIES.replace(old, new), enforces=True).splitlines()
     assert line.startswith("template.yaml:11:7: Resources.F.Properties.Policies")
     assert said in line

@@ -15,6 +15,7 @@ from fnrunner.runtimes.runtime_api.parser import Head
 from fnrunner.runtimes.runtime_api.route import match
 from fnrunner.runtimes.runtime_api.runtime_routes import Done, RuntimeRoutes
 from fnrunner.runtimes.runtime_api.server import Exchange, Receiver
+from tests.examples import EXAMPLES
 
 FINAL = {Kind.RESULT, Kind.ERROR, Kind.TOO_LARGE, Kind.STREAM_END, Kind.STREAM_ERROR}
 MODE = "lambda-runtime-function-response-mode"
@@ -192,7 +193,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * EXAMPLES)
 @given(st.lists(steps, max_size=25))
 def test_whatever_a_runtime_does_each_invocation_is_answered_once_at_most(taken: list[Any]) -> None:
     world, clients = World(), list[Client]()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sources.lanes import Ledger, lane_of
 from sources.stream import Record
+from tests.examples import EXAMPLES
 from tests.unit.sources.stream_world import World
 from tests.unit.sources.virtual_time import in_virtual_time
 
@@ -38,7 +39,7 @@ steps = st.lists(
 
 
 @given(steps, st.lists(st.integers(1, 4), min_size=1, max_size=5))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=3 * EXAMPLES)
 def test_nothing_unsettled_is_ever_passed_over_and_nothing_settled_done_again(
     steps: list[tuple[int, str]], factors: list[int]
 ) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sources.errors import InvalidPattern
 from sources.exact_json import Number, parse_json
 from sources.pattern import Form, compile_pattern
+from tests.examples import EXAMPLES
 from tests.unit.sources import pattern_strategies as strategies
 from tests.unit.sources import reference_pattern
 
@@ -319,7 +320,7 @@ def test_what_a_pattern_says_about_a_key_can_be_taken_for_granted_or_refuted() -
     assert [granted.matches({"x": 1, "y": y}) for y in (3, 4)] == [True, False]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 @given(st.data())
 def test_it_agrees_with_a_plain_reading_of_the_language(data: st.DataObject) -> None:
     event = data.draw(strategies.events)
@@ -330,7 +331,7 @@ def test_it_agrees_with_a_plain_reading_of_the_language(data: st.DataObject) -> 
     assert matches(pattern_text, event_text) is expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 @given(st.recursive(st.one_of(st.text(max_size=3), st.integers(), st.floats(), st.booleans(), st.none()),
                     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(
                         st.sampled_from(["a", "$or", "prefix", "anything-but", "numeric", "exists", "cidr", "wildcard"]),

@@ -25,6 +25,7 @@ from sources.retrying import (
     unblocked,
 )
 from sources.stream import Record
+from tests.examples import EXAMPLES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -322,7 +323,7 @@ disturbances = st.lists(
 
 
 @given(batches(), st.booleans(), st.booleans(), st.one_of(st.none(), st.integers(0, 4)), st.booleans(), disturbances)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 def test_every_record_ends_once_and_in_order_and_no_innocent_is_lost(
     batch: tuple[list[Record], dict[int, int]],
     bisect: bool,
@@ -352,7 +353,7 @@ def test_every_record_ends_once_and_in_order_and_no_innocent_is_lost(
 
 
 @given(batches(), st.booleans(), st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 def test_invocations_are_bounded(batch: tuple[list[Record], dict[int, int]], reports: bool, attempts: int) -> None:
     records, natures = batch
     for bisect in (False, True):

@@ -30,6 +30,7 @@ from sources.schedule import (
     restored,
     stored,
 )
+from tests.examples import EXAMPLES
 
 MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -249,7 +250,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     STEPS, st.sampled_from(list(CatchUp)), st.sampled_from(["rate(1 minute)", "cron(0/5 * * * ? *)"]), st.integers(0, 3)
 )

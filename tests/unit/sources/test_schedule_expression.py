@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sources.errors import InvalidSchedule, Misconfigured
 from sources.schedule_expression import parse
+from tests.examples import EXAMPLES
 
 MINUTE = timedelta(minutes=1)
 
@@ -318,7 +319,7 @@ def walk(fields: list[str], zone: ZoneInfo, start: datetime, minutes: int) -> It
             yield instant
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(_field(0, 59), _field(0, 23), DAYS, _field(1, 12), st.sampled_from(ZONES), STARTS)
 def test_it_names_every_minute_that_a_walk_finds_and_no_other(
     minute: str, hour: str, days: tuple[str, str], month: str, zone: str, start: datetime

@@ -70,8 +70,9 @@ def test_each_postgresql_state_has_its_meaning(state: str, kind: type[StoreError
     assert (type(fault), fault.transient, fault.lost) == (kind, transient, lost)
 
 
-def test_a_connection_that_broke_without_a_state_is_lost_and_worth_another_try() -> None:
-    fault = translate(DBAPIError("SELECT 1", {}, psycopg.OperationalError("server closed the connection")))
+@pytest.mark.parametrize("kind", [psycopg.OperationalError, psycopg.errors.ConnectionTimeout])
+def test_a_connection_that_broke_without_a_state_is_lost_and_worth_another_try(kind: type[psycopg.Error]) -> None:
+    fault = translate(DBAPIError("SELECT 1", {}, kind("server closed the connection")))
     assert (type(fault), fault.transient, fault.lost) == (StoreUnavailable, True, True)
 
 

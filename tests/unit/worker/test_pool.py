@@ -202,6 +202,21 @@ async def test_new_code_of_the_unpublished_function_leaves_its_versions_alone() 
     assert (latest.stops, published.stops) == (1, 1)
 
 
+async def test_what_nothing_will_be_started_of_any_more_is_told() -> None:
+    told: list[tuple[str, str | None, str]] = []
+    pool = Pool(
+        lambda wanted, why: pytest.fail("nothing is started"),
+        capacity=1,
+        idle_timeout=timedelta(seconds=60),
+        monotonic=lambda: 0.0,
+        on_outdated=lambda *which: told.append(which),
+    )
+    pool.renew("f", "new")
+    pool.retire("f", "1")
+    pool.retire("f")
+    assert told == [("f", "$LATEST", "new"), ("f", "1", ""), ("f", None, "")]
+
+
 async def test_a_version_retires_alone_and_a_function_with_all_its_versions() -> None:
     bench = Bench()
     latest, one, two = [await bench.take(key=v, version=v) for v in ("$LATEST", "1", "2")]

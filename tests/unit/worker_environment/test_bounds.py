@@ -159,3 +159,30 @@ def test_the_parents_group_is_used_where_a_service_cannot_pass_controllers_on(tm
     hierarchy = cgroups.discover(tmp_path, membership)
     assert hierarchy is not None
     assert (hierarchy.version, hierarchy.parents) == (2, (service.parent,))
+
+
+def test_a_group_is_made_also_when_the_last_of_the_others_has_just_taken_away_what_is_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_common = Hierarchy._make_common
+    taken_away: list[Path] = []
+
+    def raced(self: Hierarchy, directory: Path) -> None:
+        make_common(self, directory)
+        if not taken_away:
+            taken_away.append(directory)
+            directory.rmdir()
+
+    monkeypatch.setattr(Hierarchy, "_make_common", raced)
+    parents = (tmp_path / "memory", tmp_path / "pids")
+    for parent in parents:
+        parent.mkdir()
+    group = Hierarchy(1, parents, parents).make("one", within="all")
+    assert taken_away == [tmp_path / "memory" / "all"]
+    assert all(directory.is_dir() for directory in group.directories)
+
+
+def test_version_2_passes_on_to_a_group_that_somebody_else_has_only_made(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    Hierarchy(2, (tmp_path,), (tmp_path,)).make("one", within="all")
+    assert (tmp_path / "all" / "cgroup.subtree_control").read_text() == "+memory +pids"
