@@ -58,15 +58,34 @@ def covered(trees: Iterable[Mapping[Parts, Item]]) -> dict[Parts, Item]:
     >>> seen = covered([{("a",): folder("1/a"), ("a", "b"): file("1/a/b"), ("c",): file("1/c")}, {("a",): file("2/a")}])
     >>> {path: str(item.source) for path, item in seen.items()}
     {('c',): '1/c', ('a',): '2/a'}
+
+    What was compiled of a source that another covers goes with it: the interpreter may not compare the two.
+
+    >>> one = {("m.py",): file("1/m.py"), ("__pycache__", "m.cpython-313.pyc"): file("1/m.pyc")}
+    >>> list(covered([one, {("m.py",): file("2/m.py")}]))
+    [('m.py',)]
     """
     seen: dict[Parts, Item] = {}
     for tree in trees:
+        sources = {(path[:-1], path[-1].removesuffix(".py")) for path in tree if path[-1].endswith(".py")}
+        seen = {path: item for path, item in seen.items() if _compiled_of(path) not in sources}
         covering = {path for path, item in tree.items() if item.kind is not Kind.DIRECTORY}
         folders = {path for path in covering & seen.keys() if seen[path].kind is Kind.DIRECTORY}
         if folders:
             seen = {path: item for path, item in seen.items() if not _lies_in(path, folders)}
         seen.update(tree)
     return seen
+
+
+def _compiled_of(path: Parts) -> tuple[Parts, str] | None:
+    """The directory and the module that this was compiled of; None for what is no compiled file.
+
+    >>> _compiled_of(("python", "__pycache__", "m.cpython-313.pyc"))
+    (('python',), 'm')
+    """
+    if len(path) < 2 or path[-2] != "__pycache__" or not path[-1].endswith(".pyc"):
+        return None
+    return path[:-2], path[-1].partition(".")[0]
 
 
 def _lies_in(path: Parts, folders: Set[Parts]) -> bool:

@@ -113,7 +113,7 @@ def table(server: Installation) -> dict[str, tuple[int, int]]:
 
 def test_the_readings_of_each_sensor_are_followed_in_order_and_a_broken_one_is_set_aside(server: Installation) -> None:
     example = Example("sensors", server)
-    deploy, first, listed, second, letters = example.steps
+    deploy, first, listed, second, letters, _ = example.steps
     assert "stream/readings" in example.run(deploy)
     example.run(first)
     eventually(lambda: sum(count for _, count in table(server).values()) == 500)
