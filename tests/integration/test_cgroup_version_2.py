@@ -85,7 +85,7 @@ Running = Callable[[str, Path], "subprocess.Popen[bytes]"]
 
 
 def counted(path: Path) -> int:
-    for _ in range(200):
+    for _ in range(3000):
         if path.exists() and (text := path.read_text().strip()):
             return int(text)
         time.sleep(0.01)
@@ -101,31 +101,33 @@ def test_what_is_frozen_does_nothing_goes_on_afterwards_and_dies_while_it_is_fro
     cgroup = Cgroup(2, (group,))
     freezer = Freezer(cgroup, list)
     freezer.freeze()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "frozen 1" not in (group / "cgroup.events").read_text() and time.monotonic() < deadline:
         time.sleep(0.01)
     before = number.read_text()
     time.sleep(0.1)
     assert number.read_text() == before
     freezer.thaw()
-    while number.read_text() in ("", before) and time.monotonic() < deadline:
+    now = ""
+    while now in ("", before) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert number.read_text() != before
+        now = number.read_text()
+    assert now not in ("", before)
     freezer.freeze()
     cgroup.kill_once(cgroup.pids())
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
 
 
 def test_everybody_in_a_group_is_killed_at_once_and_it_can_be_removed(group: Path, running: Running) -> None:
     within = group / "one"
     within.mkdir()
     process = running("sleep 99 & sleep 99 & setsid sleep 99 & wait", within)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(Cgroup(2, (within,)).pids()) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(Cgroup(2, (within,)).pids()) == 4
     Cgroup(2, (within,)).kill_now()
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     assert not within.exists()
 
 
