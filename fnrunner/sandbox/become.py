@@ -51,6 +51,18 @@ def read_plan(descriptor: int) -> dict[str, Any]:
     return plan
 
 
+def take_place(plan: int, output: int) -> dict[str, Any]:
+    """Be the one whom the plan names, in a process that has waited for it: its output, directory and variables. The plan."""
+    known = read_plan(plan)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    os.chdir(known["directory"])
+    os.environ.clear()
+    os.environ.update(known["variables"])
+    return known
+
+
 def take_descriptors(plan: dict[str, Any], inherited: list[int]) -> None:
     """Nothing to read, and what the plan names under the numbers that it names."""
     nothing = os.open(os.devnull, os.O_RDONLY)

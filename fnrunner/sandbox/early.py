@@ -22,7 +22,7 @@ import socket
 import sys
 import time
 
-from fnrunner.sandbox.become import give_up_rights, read_plan, run, take_descriptors
+from fnrunner.sandbox.become import give_up_rights, run, take_descriptors, take_place
 from fnrunner.sandbox.conversation import FAILED, MOST_DESCRIPTORS
 from fnrunner.sandbox.keeper import tell
 from fnrunner.sandbox.kernel import (
@@ -66,13 +66,7 @@ class Early:
             os._exit(0)
         self._channel.close()
         call_oneself(self._name)
-        plan = read_plan(received[0])
-        os.dup2(received[1], 1)
-        os.dup2(received[1], 2)
-        os.close(received[1])
-        os.chdir(plan["directory"])
-        os.environ.clear()
-        os.environ.update(plan["variables"])
+        plan = take_place(*received[:2])
         time.tzset()
         sys.argv = [*plan["argv"][plan["script"] :]]
         sys.argv[1] = str(received[2])

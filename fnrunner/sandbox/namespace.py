@@ -266,7 +266,8 @@ class NamespaceSandbox(ProcessSandbox):
     def _isolated_plan(self, command: Command, *, copies: bool = False) -> dict[str, Any]:
         return {
             "shown": [*_layers(command), *_programs(command), *_own(command)],
-            "late": [*_layers(command), *_own(command, runtime=False)],
+            # of one that may have begun early the rest is shown already
+            "late": [] if command.early is None else [*_layers(command), *_own(command, runtime=False)],
             "inherited": command.inherited_fds,
             "limits": resource_limits(command.limits, bounded_by_cgroup=self._cgroups is not None),
             "nice": self._nice,

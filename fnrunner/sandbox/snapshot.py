@@ -18,7 +18,7 @@ import threading
 import warnings
 from select import POLLIN, poll
 
-from fnrunner.sandbox.become import read_plan
+from fnrunner.sandbox.become import take_place
 from fnrunner.sandbox.conversation import FAILED, MOST_DESCRIPTORS
 from fnrunner.sandbox.kernel import (
     CAP_SYS_ADMIN,
@@ -171,14 +171,7 @@ class Snapshot:
             os.write(received[1], f"sandbox: {trouble}\n".encode())
             os._exit(FAILED)
         call_oneself(self._name)
-        plan = read_plan(received[0])
-        os.dup2(received[1], 1)
-        os.dup2(received[1], 2)
-        os.close(received[1])
-        os.chdir(plan["directory"])
-        sys.argv = list(plan["argv"])
-        os.environ.clear()
-        os.environ.update(plan["variables"])
+        sys.argv = list(take_place(*received[:2])["argv"])
         self._open_again()
         return received[2:]
 
