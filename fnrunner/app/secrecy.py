@@ -75,7 +75,7 @@ def _present(settings: Settings, found: Iterable[ManagedKey]) -> MasterKeys:
     try:
         return master_key.load(settings.master_key)
     except MasterKeyMissing as error:
-        if not (wanted := _wanted(found)):
+        if not (wanted := sorted(managed_key.wrapped_by(found))):
             raise
         raise MasterKeyError(
             f"There is no master key at {settings.master_key}, and what is stored was encrypted under the master key "
@@ -85,14 +85,9 @@ def _present(settings: Settings, found: Iterable[ManagedKey]) -> MasterKeys:
 
 def _check(masters: MasterKeys, found: Iterable[ManagedKey]) -> None:
     """Whether it is the key of this installation. Raises MasterKeyError for one that opens none of its keys."""
-    wanted = _wanted(found)
+    wanted = sorted(managed_key.wrapped_by(found))
     if wanted and not any(masters.find(fingerprint) for fingerprint in wanted):
         raise MasterKeyError(
             f"The master key {masters.file} ({masters.fingerprints}) opens nothing of what is stored. Put the master key "
             f"{' or '.join(wanted)} back there, or name its file with FNRUNNER_MASTER_KEY_FILE"
         )
-
-
-def _wanted(found: Iterable[ManagedKey]) -> list[str]:
-    """Fingerprints of the master keys that wrap these."""
-    return sorted({version.fingerprint for key in found for version in key.versions})

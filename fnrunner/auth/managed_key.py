@@ -9,7 +9,7 @@ import base64
 import json
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -58,6 +58,11 @@ def new_key(alias: str, master: MasterKey) -> ManagedKey:
 def every(connection: Connection, *, lock: bool = False) -> list[ManagedKey]:
     """In no order. One that cannot be read is passed over, and logged. ``lock``: for a change of them."""
     return _readable(connection, select(table).with_for_update() if lock else select(table))
+
+
+def wrapped_by(keys: Iterable[ManagedKey]) -> set[str]:
+    """Fingerprints of the master keys that wrap these."""
+    return {version.fingerprint for key in keys for version in key.versions}
 
 
 def aliases(connection: Connection) -> set[str]:

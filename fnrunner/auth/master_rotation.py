@@ -31,6 +31,7 @@ from fnrunner.auth.managed_key import (
     name_of,
     save,
     wrapped_anew,
+    wrapped_by,
 )
 from fnrunner.auth.master_key import MasterKey, MasterKeys
 from fnrunner.auth.sealed import Damaged
@@ -56,7 +57,7 @@ async def rotate(store: Store, path: Path, *, add_only: bool = False) -> Rotated
     with master_key_file.held(path):
         masters = await asyncio.to_thread(master_key.load, path)
         found = await store.read(every)
-        if len(masters.keys) == 1 and (not found or masters.newest.fingerprint in _in_use(found)):
+        if len(masters.keys) == 1 and (not found or masters.newest.fingerprint in wrapped_by(found)):
             masters = await asyncio.to_thread(master_key_file.add, path)
         newest = masters.newest
         if add_only:
@@ -66,10 +67,6 @@ async def rotate(store: Store, path: Path, *, add_only: bool = False) -> Rotated
             return Rotated(newest.fingerprint, wrapped, failed)
         retired = await asyncio.to_thread(master_key_file.retire, path, newest.fingerprint)
         return Rotated(newest.fingerprint, wrapped, retired=tuple(retired))
-
-
-def _in_use(found: list[ManagedKey]) -> set[str]:
-    return {version.fingerprint for key in found for version in key.versions}
 
 
 def _wrap(connection: Connection, masters: MasterKeys, newest: MasterKey) -> tuple[int, tuple[str, ...]]:

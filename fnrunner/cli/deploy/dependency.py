@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from fnrunner.cli.deploy import cache
 from fnrunner.cli.deploy.package import Entry, of_installed
 from fnrunner.cli.error import UsageFault
 from fnrunner.runtimes.python import PythonRuntime
@@ -43,8 +44,7 @@ class InstallFailed(UsageFault):
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
     """Where installed requirements are kept."""
-    root = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME", "/tmp")) / ".cache")  # noqa: S108
-    return Path(root) / "fnrunner" / "packages"
+    return cache.folder(environ, "packages")
 
 
 def wanted(requirements: Path) -> bool:

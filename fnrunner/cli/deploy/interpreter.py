@@ -33,7 +33,7 @@ def check_known(functions: Iterable[FunctionSpec], workers: Sequence[Mapping[str
     from fnrunner.runtimes.choice import Runtimes
 
     runtimes = Runtimes()
-    there = {name for worker in _knowing(workers) for name in worker["runtimes"]}
+    there = _runtimes(_knowing(workers))
     for function in functions:
         name = str(function.configuration.get("Runtime") or "")
         if name and not function.code.image and name not in there and not runtimes.serves(name):
@@ -49,7 +49,7 @@ def check_kept(functions: Iterable[Mapping[str, Any]], workers: Sequence[Mapping
     ``functions`` are those of a report, with what would change of each.
     """
     knowing = _knowing(workers)
-    there = {name for worker in knowing for name in worker["runtimes"]}
+    there = _runtimes(knowing)
     for function in functions:
         change = next((one for one in function["changes"] if one["key"] == "Runtime"), None)
         if change is not None and change["new"] not in there and change["old"] in there:
@@ -84,6 +84,11 @@ def _knowing(workers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [worker for worker in workers if worker["state"] == "alive" and worker.get("runtimes")]
 
 
+def _runtimes(workers: Sequence[Mapping[str, Any]]) -> set[str]:
+    """What any of them can run."""
+    return {name for worker in workers for name in worker["runtimes"]}
+
+
 def _of(runtime: str, names: str, workers: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     without = [worker for worker in workers if runtime not in worker["runtimes"]]
     if without:
@@ -111,7 +116,7 @@ def _of(runtime: str, names: str, workers: Sequence[Mapping[str, Any]]) -> Itera
 
 def _choices(runtime: str, workers: Sequence[Mapping[str, Any]]) -> str:
     """What the workers have: of the same language, if there is any."""
-    there = sorted({name for worker in workers for name in worker["runtimes"]}, key=natural)
+    there = sorted(_runtimes(workers), key=natural)
     language = _LANGUAGE.sub("", runtime)
     return ", ".join([name for name in there if _LANGUAGE.sub("", name) == language] or there)
 

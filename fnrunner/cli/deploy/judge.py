@@ -24,7 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fnrunner.cli.deploy import translator
+from fnrunner.cli.deploy import cache, translator
 from fnrunner.cli.deploy.fault import Faults
 from fnrunner.cli.deploy.spec import Case
 from fnrunner.cli.deploy.translator import Cause
@@ -40,15 +40,14 @@ class JudgeFailed(CliError):
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
     """Where verdicts are kept."""
-    root = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME", "/tmp")) / ".cache")  # noqa: S108
-    return Path(root) / "fnrunner" / "verdicts"
+    return cache.folder(environ, "verdicts")
 
 
 class Judge:
     """For one deployment of a template's ``text``. ``close`` when it is over, whatever came of it."""
 
-    def __init__(self, cache: Path, text: str, *, use_cache: bool = True) -> None:
-        self._cache = cache
+    def __init__(self, kept_in: Path, text: str, *, use_cache: bool = True) -> None:
+        self._cache = kept_in
         self._label = sha256(text.encode()).hexdigest()[:16]
         self._use_cache = use_cache
         self._clerk: _Clerk | None = None
