@@ -1,14 +1,18 @@
-"""A PostgreSQL a session, and stores on both databases: the schema is made once, and copied for each test."""
+"""A PostgreSQL a session, and stores on both databases: the schema is made once, and copied for each test. The command line
+in this process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from fnrunner.cli.main import run
 from fnrunner.store.engine import Store
 from tests import postgres_server
+from tests.api_server import ApiServer
 from tests.conftest import missing
 from tests.postgres_server import PostgresServer
 from tests.store_template import make_schema, new_sqlite_store
@@ -64,3 +68,20 @@ async def store(store_url: str) -> AsyncIterator[Store]:
     await store.start()
     yield store
     await store.close()
+
+
+@pytest.fixture
+def cli(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process against the module's ``server``: its exit status, output and errors."""
+    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", server.url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = run(arguments)
+        out, err = capsys.readouterr()
+        assert "\x1b" not in out + err
+        return status, out, err
+
+    return call

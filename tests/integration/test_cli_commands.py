@@ -30,23 +30,6 @@ def server(tmp_path: Path) -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-def cli(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Run a command line in this process: its exit status, output and errors."""
-    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", server.url)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run(arguments)
-        out, err = capsys.readouterr()
-        assert "\x1b" not in out + err
-        return status, out, err
-
-    return call
-
-
-@pytest.fixture
 def deployed(cli: Command, tmp_path: Path) -> str:
     folder = tmp_path / "hello"
     folder.mkdir()

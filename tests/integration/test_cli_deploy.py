@@ -15,7 +15,6 @@ import pytest
 
 from fnrunner.cli.client import Client
 from fnrunner.cli.error import ServerRefused
-from fnrunner.cli.main import run
 from tests.api_server import ApiServer
 
 HANDLER = "def handler(event, context): return event\n"
@@ -57,20 +56,6 @@ Command = Callable[..., tuple[int, str, str]]
 def server(tmp_path: Path) -> Iterator[ApiServer]:
     with ApiServer(tmp_path / "data") as found:
         yield found
-
-
-@pytest.fixture
-def cli(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", server.url)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run(arguments)
-        return (status, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture

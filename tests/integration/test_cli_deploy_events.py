@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from fnrunner.catalogue import positions
-from fnrunner.cli.main import run
 from fnrunner.model.trigger import FunctionUrl, HttpRoute, Schedule, TopicSubscription
 from sources.mapping import EventSourceMapping
 from tests.api_server import ApiServer
@@ -59,20 +58,6 @@ Command = Callable[..., tuple[int, str, str]]
 def server(tmp_path: Path) -> Iterator[ApiServer]:
     with ApiServer(tmp_path / "data") as found:
         yield found
-
-
-@pytest.fixture
-def cli(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", server.url)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run(arguments)
-        return (status, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 from broker.envelope import Envelope, encode
 from broker.topology import Binding, Queue, Topology
 from fnrunner.catalogue import positions
-from fnrunner.cli.main import run
 from fnrunner.delivery.archivist import file_letters
 from fnrunner.delivery.letter import FiledLetter
 from tests.api_server import CODE, HOME, ROLE, ApiServer
@@ -38,19 +37,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         }  # fmt: skip
         assert httpx.post(f"{found.url}/2015-03-31/functions", json=document, timeout=60).status_code == 201
         yield found
-
-
-@pytest.fixture
-def cli(server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", server.url)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run(arguments)
-        out, err = capsys.readouterr()
-        assert "\x1b" not in out + err
-        return status, out, err
-
-    return call
 
 
 def document(found: tuple[int, str, str]) -> Any:

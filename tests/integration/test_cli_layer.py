@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from fnrunner.catalogue.package import inspect
-from fnrunner.cli.main import run
 from tests.api_server import HOME, ApiServer
 
 Command = Callable[..., tuple[int, str, str]]
@@ -23,19 +22,6 @@ Command = Callable[..., tuple[int, str, str]]
 def server(tmp_path: Path) -> Iterator[ApiServer]:
     with ApiServer(tmp_path / "data") as running:
         yield running
-
-
-@pytest.fixture
-def cli(server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line in this process: its exit status, output and errors."""
-    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", server.url)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run(arguments)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture

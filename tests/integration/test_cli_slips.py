@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from fnrunner.api.services import Health
-from fnrunner.cli.main import run
 from fnrunner.delivery.record import AcceptedEvent, AttemptRecord, insert_all
 from fnrunner.invoke.errors import Throttled
 from fnrunner.model.invocation import ThrottleReason
@@ -24,22 +23,6 @@ EVENT = "0b1c8a1e-0000-4000-8000-000000000001"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     with ApiServer(tmp_path_factory.mktemp("slips")) as found:
         yield found
-
-
-@pytest.fixture
-def cli(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Run a command line in this process: its exit status, output and errors."""
-    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", server.url)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run(arguments)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture

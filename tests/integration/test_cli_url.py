@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from fnrunner.cli.main import run
 from tests.api_server import ApiServer
 
 Command = Callable[..., tuple[int, str, str]]
@@ -20,22 +19,6 @@ Command = Callable[..., tuple[int, str, str]]
 def server(tmp_path: Path) -> Iterator[ApiServer]:
     with ApiServer(tmp_path / "data") as found:
         yield found
-
-
-@pytest.fixture
-def cli(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Run a command line in this process: its exit status, output and errors."""
-    monkeypatch.setenv("FNRUNNER_ENDPOINT_URL", server.url)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run(arguments)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 def document(found: tuple[int, str, str]) -> Any:
